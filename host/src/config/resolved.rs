@@ -1,0 +1,361 @@
+//! What the rest of the host sees of the configuration: checked, typed, with every default filled in.
+//!
+//! The shape of the file is `config/file.rs`; that the two are free to differ is the point of having both.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::secret::Secret;
+
+/// The whole configuration. Names in routes and grants refer to existing tables: `check` has seen to it.
+#[derive(Debug)]
+pub struct Config {
+    /// `[server]`
+    pub server: ServerConfig,
+    /// `[admin]`; without the table there is no admin listener.
+    pub admin: Option<AdminConfig>,
+    /// `[access-log]`
+    pub access_log: AccessLogConfig,
+    /// `[log]`
+    pub log: LogConfig,
+    /// `[plugins]`: what holds for all plugins.
+    pub engine: EngineConfig,
+    /// `[listen.NAME]`, at least one.
+    pub listeners: Vec<ListenerConfig>,
+    /// `[upstream.NAME]`
+    pub upstreams: Vec<UpstreamConfig>,
+    /// `[plugin.NAME]`
+    pub plugins: Vec<PluginConfig>,
+    /// `[consumer.NAME]`
+    pub consumers: Vec<ConsumerConfig>,
+    /// `[tier.NAME]`: its limits.
+    pub tiers: BTreeMap<Arc<str>, Vec<LimitConfig>>,
+    /// `[keys.NAME]`
+    pub keys: Vec<KeyConfig>,
+    /// `[[route]]`, in the order of the file.
+    pub routes: Vec<RouteConfig>,
+    /// Every file that was read: the main one, included ones, and files that secrets came from.
+    pub sources: Vec<PathBuf>,
+}
+
+/// `[server]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerConfig {
+    /// Worker threads, each with its own connections. Default: available cores.
+    pub workers: usize,
+    /// How long a drain waits for exchanges to end. Default 30 s.
+    pub drain_timeout: Duration,
+}
+
+/// `[admin]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdminConfig {
+    /// Where `/metrics`, `/healthz`, `/readyz` and `/api/*` are served.
+    pub address: SocketAddr,
+}
+
+/// `[access-log]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessLogConfig {
+    /// Default `text`.
+    pub format: AccessLogFormat,
+    /// A file to append to; `None` is standard output.
+    pub file: Option<PathBuf>,
+}
+
+/// How a line of the access log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AccessLogFormat {
+    /// No access log.
+    Off,
+    /// One line for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogConfig {
+    /// A tracing filter, such as `info` or `postern=debug,warn`. Default `info`.
+    pub filter: String,
+    /// JSON instead of text. Default text.
+    pub json: bool,
+}
+
+/// `[plugins]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineConfig {
+    /// Directory of compiled code. Default: `postern` in the user's cache directory.
+    pub cache: Option<PathBuf>,
+    /// Most instances that may live at once, over all plugins and workers. Default 1,000.
+    pub max_instances: u32,
+    /// Most memory of one instance, over all plugins: the size of the pool's slots. Default 64 MiB.
+    pub max_memory: usize,
+    /// Whether changed `.wasm` files are loaded while running. Default true.
+    pub watch: bool,
+}
+
+/// `[listen.NAME]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenerConfig {
+    /// `NAME`
+    pub name: Arc<str>,
+    /// Where to listen; port 0 picks a free one.
+    pub address: SocketAddr,
+    /// Most connections at once. Default 10,000.
+    pub max_connections: usize,
+    /// For a whole request head to arrive. Default 10 s.
+    pub header_timeout: Duration,
+    /// For the next request of a kept connection to begin. Default 75 s.
+    pub idle_timeout: Duration,
+    /// Most bytes of a request head. Default 32 KiB.
+    pub max_header_bytes: usize,
+    /// Most header fields of a request. Default 100.
+    pub max_headers: usize,
+    /// Most concurrent streams of one HTTP/2 connection. Default 128.
+    pub max_streams: u32,
+    /// Peers whose `Forwarded` and `X-Forwarded-*` headers are believed. Default none.
+    pub trusted_proxies: Vec<ipnet::IpNet>,
+}
+
+/// `[upstream.NAME]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamConfig {
+    /// `NAME`
+    pub name: Arc<str>,
+    /// At least one.
+    pub targets: Vec<TargetConfig>,
+    /// For a connection to be made. Default 1 s.
+    pub connect_timeout: Duration,
+    /// For the next bytes of a response, head or body. Default 60 s.
+    pub read_timeout: Duration,
+    /// For the whole response, from the request's first byte to the response's last. Default none.
+    pub total_timeout: Option<Duration>,
+    /// Most idle connections kept to each target by each worker. Default 64.
+    pub max_idle: usize,
+    /// How long an idle connection is kept. Default 60 s.
+    pub idle_timeout: Duration,
+}
+
+/// One address of an upstream, from `http://host:port`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct TargetConfig {
+    /// Name or address, without brackets.
+    pub host: Arc<str>,
+    /// Port, 80 when the URL names none.
+    pub port: u16,
+}
+
+/// `[plugin.NAME]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct PluginConfig {
+    /// `NAME`: also the metric label.
+    pub name: Arc<str>,
+    /// The component, resolved against the directory of the file that names it.
+    pub file: PathBuf,
+    /// The `config` table as JSON, `{}` without one.
+    pub config: Arc<str>,
+    /// Where the `config` table (or, without one, the plugin's table) stands: its errors are shown there.
+    pub position: Position,
+    /// Host interfaces that it may import, besides `log`, `exchange` and `clock`.
+    pub grants: Vec<Grant>,
+    /// Upstreams that it may call or route to; a non-empty list grants `outbound`.
+    pub upstreams: Vec<Arc<str>>,
+    /// Default `reuse`.
+    pub isolation: Isolation,
+    /// Default `closed`.
+    pub on_failure: OnFailure,
+    /// `[plugin.NAME.budget]`
+    pub budget: BudgetConfig,
+}
+
+/// A host interface that must be granted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Grant {
+    /// `identity`
+    Identity,
+    /// `keys`
+    Keys,
+    /// `limits`
+    Limits,
+    /// `store`
+    Store,
+    /// `metrics`
+    Metrics,
+}
+
+/// Whether instances serve more than one exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Isolation {
+    /// A pool of instances for each worker.
+    Reuse,
+    /// A fresh instance for each exchange.
+    Request,
+}
+
+/// What happens to a request whose plugin failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OnFailure {
+    /// 503, code `plugin-failed`.
+    Closed,
+    /// As if the plugin were not in the chain.
+    Open,
+    /// This answer: status (400 to 599) and body (text/plain).
+    Reply {
+        /// Status code.
+        status: u16,
+        /// Body.
+        body: Arc<str>,
+    },
+}
+
+/// `[plugin.NAME.budget]`: what one call may use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BudgetConfig {
+    /// CPU time of one call. Default 2 ms; more than that runs the plugin on a fiber that yields every millisecond.
+    pub cpu: Duration,
+    /// Wall time of one call, where it can suspend. Default 10 s.
+    pub wall: Duration,
+    /// Linear memory of one instance. Default 16 MiB; at most `[plugins] max-memory`.
+    pub memory: usize,
+    /// Bytes that one call may move to the host. Default 4 MiB.
+    pub host_call_bytes: usize,
+    /// Outbound requests of one exchange. Default 16.
+    pub outbound_calls: u32,
+    /// Outbound requests under way at once, for each worker. Default 256.
+    pub outbound_concurrency: u32,
+    /// Body of a reply. Default 1 MiB.
+    pub reply_size: usize,
+    /// Whole bodies handed to the plugin, and bodies of outbound responses. Default 1 MiB.
+    pub body_size: usize,
+    /// Calls after which an instance is replaced. Default 10,000.
+    pub max_calls: u32,
+}
+
+/// `[consumer.NAME]`
+#[derive(Debug, Clone)]
+pub struct ConsumerConfig {
+    /// `NAME`
+    pub name: Arc<str>,
+    /// An existing tier.
+    pub tier: Option<Arc<str>>,
+    /// Names of groups.
+    pub groups: Vec<Arc<str>>,
+    /// The operator's own identifier.
+    pub custom_id: Option<Arc<str>>,
+    /// `[[consumer.NAME.jwt]]`; issuers are unique over all consumers.
+    pub jwt: Vec<JwtCredentialConfig>,
+    /// `[[consumer.NAME.api-key]]`; keys are unique over all consumers.
+    pub api_keys: Vec<ApiKeyConfig>,
+}
+
+/// `[[consumer.NAME.jwt]]`
+#[derive(Debug, Clone)]
+pub struct JwtCredentialConfig {
+    /// The `iss` claim.
+    pub issuer: Arc<str>,
+    /// The only algorithm that is accepted.
+    pub algorithm: Algorithm,
+    /// Shared secret (HS*) or PEM public key.
+    pub key: Secret,
+    /// Where the key is named, for errors about its content.
+    pub position: Position,
+}
+
+/// `[[consumer.NAME.api-key]]`
+#[derive(Debug, Clone)]
+pub struct ApiKeyConfig {
+    /// Identifies the key in logs and headers. Default: consumer name and number, `mobile-app-1`.
+    pub id: Arc<str>,
+    /// The key.
+    pub key: Secret,
+}
+
+/// `[keys.NAME]`
+#[derive(Debug, Clone)]
+pub struct KeyConfig {
+    /// `NAME`
+    pub name: Arc<str>,
+    /// The only algorithm that is accepted.
+    pub algorithm: Algorithm,
+    /// `kid`, where tokens name one.
+    pub id: Option<Arc<str>>,
+    /// Shared secret (HS*) or PEM public key.
+    pub key: Secret,
+    /// Where the key is named, for errors about its content.
+    pub position: Position,
+}
+
+/// Signature algorithms that keys can be bound to (RFC 7518, 3.1; RFC 8037).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the names are those of the RFC")]
+pub enum Algorithm {
+    HS256,
+    HS384,
+    HS512,
+    RS256,
+    RS384,
+    RS512,
+    PS256,
+    PS384,
+    PS512,
+    ES256,
+    ES384,
+    EdDSA,
+}
+
+/// `"100/minute"`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LimitConfig {
+    /// Requests in a window, 1 to 2^32 - 1.
+    pub amount: u64,
+    /// `second`, `minute`, `hour`, `day`, or a duration such as `10s`; 31 days at most.
+    pub window: Duration,
+}
+
+/// `[[route]]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct RouteConfig {
+    /// Unique; also the metric label.
+    pub name: Arc<str>,
+    /// Exact host names, lower case, or `*.` and a suffix; empty matches every host.
+    pub hosts: Vec<Arc<str>>,
+    /// `/exact`, `/with/{parameter}`, `/with/{*tail}`.
+    pub path: Arc<str>,
+    /// Upper case; empty matches every method.
+    pub methods: Vec<http::Method>,
+    /// The chain: names of plugins, in the order of their request phases.
+    pub plugins: Vec<Arc<str>>,
+    /// Who answers.
+    pub origin: OriginConfig,
+    /// From the request's head to the response's head. Default 60 s.
+    pub timeout: Duration,
+    /// Most bytes of a request body. Default 16 MiB.
+    pub max_request_body: u64,
+    /// Where the route stands.
+    pub position: Position,
+}
+
+/// Who answers the requests of a route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OriginConfig {
+    /// `upstream = "NAME"`
+    Upstream(Arc<str>),
+    /// `responder = "NAME"`: a plugin.
+    Responder(Arc<str>),
+}
+
+/// A place in a file, for errors that are found after parsing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Position {
+    /// The file.
+    pub file: Arc<PathBuf>,
+    /// Bytes from its start to the first and past the last byte of the place.
+    pub span: std::ops::Range<usize>,
+    /// The key's path, such as `plugin.jwt.config`.
+    pub key: Arc<str>,
+}

@@ -1,0 +1,126 @@
+//! Small shared types: who asks, who is asked, under which names.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// A consumer of the configuration, as plugins and the log see it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Consumer {
+    /// The name of its `[consumer.NAME]` table.
+    pub name: Arc<str>,
+    /// Its tier.
+    pub tier: Option<Arc<str>>,
+    /// Its groups.
+    pub groups: Vec<Arc<str>>,
+    /// The operator's own identifier.
+    pub custom_id: Option<Arc<str>>,
+}
+
+/// A consumer, and which of its credentials was presented.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Who it is.
+    pub consumer: Arc<Consumer>,
+    /// Identifies the credential without revealing it.
+    pub credential_id: Arc<str>,
+}
+
+/// Names a request in logs: random, or adopted from the client by a plugin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RequestId {
+    /// Random, printed as 32 hexadecimal digits, and only printed when somebody reads it.
+    Generated(u128),
+    /// Taken over by a plugin: 1 to 128 visible ASCII characters.
+    Adopted(Box<str>),
+}
+
+impl RequestId {
+    /// Most characters of an adopted id.
+    pub const MAX_LENGTH: usize = 128;
+
+    /// A random id.
+    #[must_use]
+    pub fn generate() -> Self {
+        Self::Generated(rand::random())
+    }
+
+    /// Adopts a text.
+    ///
+    /// # Errors
+    /// A sentence, when the text is empty, too long, or not visible ASCII.
+    pub fn adopt(id: &str) -> Result<Self, String> {
+        if id.is_empty() || id.len() > Self::MAX_LENGTH {
+            return Err(format!("a request id has 1 to {} characters, this has {}", Self::MAX_LENGTH, id.len()));
+        }
+        if !id.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err("a request id consists of visible ASCII characters".into());
+        }
+        Ok(Self::Adopted(id.into()))
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Generated(id) => write!(f, "{id:032x}"),
+            Self::Adopted(id) => f.write_str(id),
+        }
+    }
+}
+
+/// The values that a path gave to the parameters of its route, as ranges of the path.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PathParameters(pub Vec<(Arc<str>, Range<usize>)>);
+
+impl PathParameters {
+    /// The still encoded value of a parameter in `path`, the path that was matched.
+    #[must_use]
+    pub fn get<'p>(&self, name: &str, path: &'p str) -> Option<&'p str> {
+        let (_, range) = self.0.iter().find(|(parameter, _)| **parameter == *name)?;
+        path.get(range.clone())
+    }
+}
+
+/// Who is at the other end of a connection.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// The name of the listener that accepted it.
+    pub listener: Arc<str>,
+    /// The address it came from: of the client, or of a proxy in front of us.
+    pub address: SocketAddr,
+    /// The address that it came to.
+    pub local: SocketAddr,
+}
+
+impl Peer {
+    /// The peer's address, an IPv4 one also where the socket is IPv6.
+    #[must_use]
+    pub fn ip(&self) -> IpAddr {
+        self.address.ip().to_canonical()
+    }
+}
+
+/// Where a response was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// By a target of an upstream.
+    Upstream,
+    /// By a plugin.
+    Plugin,
+    /// By the gateway itself.
+    Gateway,
+}
+
+impl Source {
+    /// The word for logs and metric labels.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Upstream => "upstream",
+            Self::Plugin => "plugin",
+            Self::Gateway => "gateway",
+        }
+    }
+}
