@@ -1,0 +1,61 @@
+//! `cargo xtask`: everything that the project does to itself, as one program with one file per command.
+//!
+//! CI and the README call nothing else, so what works for a newcomer is what CI tests.
+
+mod bench;
+mod build_plugins;
+mod ci;
+mod demo;
+mod process;
+mod test;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::workspace::Workspace;
+
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    about = "Postern's own commands",
+    version
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Build everything, start the shop example behind Postern, and print calls to try.
+    Demo(demo::Options),
+    /// Compile the plugins to `target/plugins/NAME.wasm`.
+    BuildPlugins,
+    /// Build the plugins and run all tests. Arguments after `--` go to the test runner.
+    Test(test::Options),
+    /// What CI runs: format, lints, licences, tests, and the demo's calls.
+    Ci,
+    /// Measure Postern and other gateways side by side.
+    Bench(bench::Options),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = Workspace::find().and_then(|workspace| match cli.command {
+        Command::Demo(options) => demo::run(&workspace, &options),
+        Command::BuildPlugins => build_plugins::run(&workspace),
+        Command::Test(options) => test::run(&workspace, &options),
+        Command::Ci => ci::run(&workspace),
+        Command::Bench(options) => bench::run(&workspace, &options),
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
