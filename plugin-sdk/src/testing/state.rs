@@ -1,0 +1,165 @@
+//! What the fake host knows.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::bindings::imports::postern::plugin::metrics::Kind;
+use crate::identity::{Credential, Found};
+use crate::keys::{Algorithm, Key};
+use crate::limits::Limit;
+use crate::log::Level;
+use crate::outbound::{OutboundError, OutboundRequest, OutboundResponse};
+use crate::store::Entry;
+use crate::{Header, HeaderSelection, HttpVersion, Interest, IpAddress, Method, RequestHead, Scheme};
+
+pub(super) struct FakeKey {
+    pub(super) key: Key,
+    pub(super) key_id: Option<String>,
+    pub(super) algorithm: Algorithm,
+    pub(super) accepts: Box<dyn Fn(&[u8], &[u8]) -> bool>,
+}
+
+/// One counter of one limit of one key.
+#[derive(Clone, Copy)]
+pub(super) struct Window {
+    pub(super) ends_ms: u64,
+    pub(super) used: u64,
+}
+
+pub(super) struct Stored {
+    pub(super) entry: Entry,
+    pub(super) expires_ms: Option<u64>,
+}
+
+pub(super) struct Metric {
+    pub(super) kind: Kind,
+    pub(super) name: String,
+    pub(super) labels: Vec<String>,
+    pub(super) observations: Vec<(f64, Vec<String>)>,
+}
+
+pub(super) type Answer = Rc<dyn Fn(&OutboundRequest) -> Result<OutboundResponse, OutboundError>>;
+
+pub(super) struct State {
+    pub(super) id: String,
+    pub(super) method: Method,
+    pub(super) path_and_query: String,
+    pub(super) request_headers: Vec<Header>,
+    pub(super) path_parameters: HashMap<String, String>,
+    pub(super) attributes: HashMap<String, String>,
+    pub(super) notes: HashMap<String, Vec<u8>>,
+    pub(super) unix_ms: u64,
+    pub(super) monotonic: Duration,
+    pub(super) consumers: Vec<(Credential, Found)>,
+    pub(super) current: Option<Found>,
+    pub(super) keys: Vec<FakeKey>,
+    pub(super) random_calls: u8,
+    pub(super) tiers: HashMap<String, Vec<Limit>>,
+    pub(super) windows: HashMap<(String, u64, u64), Window>,
+    pub(super) store: HashMap<String, Stored>,
+    pub(super) unavailable: Option<String>,
+    pub(super) metrics: Vec<Metric>,
+    pub(super) outbound: Option<Answer>,
+    pub(super) outbound_requests: Vec<OutboundRequest>,
+    pub(super) log_level: Level,
+    pub(super) log_lines: Vec<String>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        State {
+            id: String::from("test-id"),
+            method: Method::Get,
+            path_and_query: String::from("/"),
+            request_headers: Vec::new(),
+            path_parameters: HashMap::new(),
+            attributes: HashMap::new(),
+            notes: HashMap::new(),
+            unix_ms: 1_700_000_000_000,
+            monotonic: Duration::from_secs(1),
+            consumers: Vec::new(),
+            current: None,
+            keys: Vec::new(),
+            random_calls: 0,
+            tiers: HashMap::new(),
+            windows: HashMap::new(),
+            store: HashMap::new(),
+            unavailable: None,
+            metrics: Vec::new(),
+            outbound: None,
+            outbound_requests: Vec::new(),
+            log_level: Level::Trace,
+            log_lines: Vec::new(),
+        }
+    }
+}
+
+thread_local! {
+    static STATE: RefCell<State> = RefCell::default();
+}
+
+pub(super) fn with<R>(run: impl FnOnce(&mut State) -> R) -> R {
+    STATE.with_borrow_mut(run)
+}
+
+impl State {
+    pub(super) fn request_head(&self, interest: &Interest) -> RequestHead {
+        RequestHead {
+            method: self.method.clone(),
+            scheme: Scheme::Https,
+            version: HttpVersion::Http11,
+            authority: String::from("gateway.test"),
+            path_and_query: self.path_and_query.clone(),
+            client: IpAddress::V4((192, 0, 2, 1)),
+            content_length: None,
+            has_body: false,
+            headers: select(&self.request_headers, &interest.request_headers),
+        }
+    }
+
+    pub(super) fn query(&self, name: &str) -> Option<String> {
+        let (_, query) = self.path_and_query.split_once('?')?;
+        let pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+        pairs.map(|(key, value)| (decode(key), decode(value))).find(|(key, _)| key == name).map(|(_, value)| value)
+    }
+
+    pub(super) fn observations(&self, name: &str) -> Vec<(f64, Vec<String>)> {
+        self.metrics.iter().find(|metric| metric.name == name).map_or_else(Vec::new, |metric| metric.observations.clone())
+    }
+}
+
+/// The headers that a selection lets through, with names in lower case as the host hands them over.
+pub(super) fn select(headers: &[Header], selection: &HeaderSelection) -> Vec<Header> {
+    let wanted = |name: &str| match selection {
+        HeaderSelection::None => false,
+        HeaderSelection::All => true,
+        HeaderSelection::Only(names) => names.iter().any(|wanted| wanted.eq_ignore_ascii_case(name)),
+    };
+    let chosen = headers.iter().filter(|header| wanted(&header.name));
+    chosen.map(|header| Header::new(header.name.to_ascii_lowercase(), header.value.clone())).collect()
+}
+
+fn decode(text: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let escaped = match (first, tail) {
+            (b'%', [high, low, ..]) => hex(*high).zip(hex(*low)),
+            _ => None,
+        };
+        let (byte, used) = match (first, escaped) {
+            (_, Some((high, low))) => (high << 4 | low, 3),
+            (b'+', None) => (b' ', 1),
+            (other, None) => (*other, 1),
+        };
+        bytes.push(byte);
+        rest = &rest[used..];
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+}
