@@ -10,8 +10,9 @@ mod products;
 mod reply;
 mod serve;
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
@@ -43,14 +44,23 @@ struct Options {
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> std::io::Result<()> {
-    let options = Options::parse();
+async fn main() -> ExitCode {
+    match run(Options::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("shop: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(options: Options) -> io::Result<()> {
     // All are bound before the first line is printed: whoever reads a line may call.
-    let orders = TcpListener::bind(options.orders).await?;
-    let products = TcpListener::bind(options.products).await?;
-    let customers = TcpListener::bind(options.customers).await?;
-    let payments = TcpListener::bind(options.payments).await?;
-    let mut output = std::io::stdout();
+    let orders = bind("orders", options.orders).await?;
+    let products = bind("products", options.products).await?;
+    let customers = bind("customers", options.customers).await?;
+    let payments = bind("payments", options.payments).await?;
+    let mut output = io::stdout();
     for (name, listener) in [
         ("orders", &orders),
         ("products", &products),
@@ -86,4 +96,13 @@ async fn main() -> std::io::Result<()> {
         service.await?;
     }
     Ok(())
+}
+
+async fn bind(service: &str, address: SocketAddr) -> io::Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| {
+        io::Error::new(
+            error.kind(),
+            format!("cannot serve {service} on {address}: {error}"),
+        )
+    })
 }
