@@ -51,13 +51,17 @@ impl Options {
 /// Runs the demo.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let stop = stop_requests()?;
+    if options.check {
+        build(workspace)?;
+        ensure!(stop.try_recv().is_err(), "interrupted");
+        return check_calls(workspace, Addresses::free()?, &stop);
+    }
+    let addresses = options.port.map_or(DEFAULT_ADDRESSES, Addresses::from_port);
+    // Before minutes of building, not after them.
+    addresses.ensure_free()?;
     build(workspace)?;
     ensure!(stop.try_recv().is_err(), "interrupted");
-    if options.check {
-        check_calls(workspace, &stop)
-    } else {
-        serve(workspace, options.port, &stop)
-    }
+    serve(workspace, addresses, &stop)
 }
 
 fn build(workspace: &Workspace) -> Result<()> {
@@ -66,9 +70,7 @@ fn build(workspace: &Workspace) -> Result<()> {
     process::run(workspace.cargo().args(["build", "--workspace", "--bins"]))
 }
 
-fn serve(workspace: &Workspace, port: Option<u16>, stop: &Stop) -> Result<()> {
-    let addresses = port.map_or(DEFAULT_ADDRESSES, Addresses::from_port);
-    addresses.ensure_free()?;
+fn serve(workspace: &Workspace, addresses: Addresses, stop: &Stop) -> Result<()> {
     let mut demo = Demo::start(workspace, addresses, start::Output::Terminal)?;
     print!("{}", lines::page(&lines::groups(&addresses), &addresses));
     // Not a fixed wait: it ends with the signal.
@@ -79,8 +81,7 @@ fn serve(workspace: &Workspace, port: Option<u16>, stop: &Stop) -> Result<()> {
     demo.stop()
 }
 
-fn check_calls(workspace: &Workspace, stop: &Stop) -> Result<()> {
-    let addresses = Addresses::free()?;
+fn check_calls(workspace: &Workspace, addresses: Addresses, stop: &Stop) -> Result<()> {
     let mut demo = Demo::start(workspace, addresses, start::Output::File)?;
     let mut report = check::Report::default();
     check::calls(&mut report, &lines::groups(&addresses), stop)?;
