@@ -97,7 +97,9 @@ fn headers(at: &Addresses) -> Group {
     let lines = vec![
         Line::once(
             "What the service receives: x-shop-caller was added, x-debug removed.",
-            echo().header("X-Debug", "1"),
+            echo()
+                .header("X-Debug", "1")
+                .header("X-Shop-Caller", "the owner"),
             vec![
                 Expect::Status(200),
                 Expect::Json("/received/x-shop-caller", json!("web-premium")),
