@@ -84,8 +84,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::config::secret::Secret;
-    use crate::config::{Algorithm, ApiKeyConfig, JwtCredentialConfig, Position};
+    use crate::config::{Algorithm, ApiKeyConfig, JwtCredentialConfig, Position, Secret};
 
     fn consumer(name: &str, keys: &[(&str, &str)], issuers: &[&str]) -> ConsumerConfig {
         let position = Position { file: Arc::new(PathBuf::new()), span: 0..0, key: "key".into() };

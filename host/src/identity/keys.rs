@@ -6,8 +6,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use super::verifier::{Verifier, min_secret_length};
-use crate::config::secret::Secret;
-use crate::config::{Algorithm, ConsumerConfig, KeyConfig, Position};
+use crate::config::{Algorithm, ConsumerConfig, KeyConfig, Position, Secret};
 
 /// All keys of one configuration.
 pub struct Keys {

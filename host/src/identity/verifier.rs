@@ -15,7 +15,7 @@ const MIN_RSA_BITS: usize = 2048;
 
 /// A key bound to its algorithm.
 pub(super) enum Verifier {
-    Secret(hmac::Key),
+    Secret(Box<hmac::Key>),
     Public(ParsedPublicKey),
 }
 
@@ -75,7 +75,7 @@ fn secret(algorithm: Algorithm, parameters: hmac::Algorithm, key: &[u8]) -> Resu
     if key.trim_ascii_start().starts_with(b"-----BEGIN") {
         return Err(format!("{algorithm:?} needs a shared secret, this is a PEM key"));
     }
-    Ok(Verifier::Secret(hmac::Key::new(parameters, key)))
+    Ok(Verifier::Secret(Box::new(hmac::Key::new(parameters, key))))
 }
 
 /// What is inside the PEM, once it is known to be a key for the algorithm.
