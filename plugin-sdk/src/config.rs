@@ -1,5 +1,8 @@
 //! Typed configuration: reads a plugin's `config` table, and says where and what is wrong in words for the operator.
 
+mod error;
+mod json;
+
 use std::time::Duration;
 
 use serde::de::{DeserializeOwned, Error};
@@ -11,34 +14,26 @@ use serde::{Deserialize, Deserializer};
 pub struct NoConfig {}
 
 /// Reads a `config` table, as the gateway hands it over in JSON. The error begins with the path of the field, for example
-/// `limits[2].window: invalid type: integer 5, expected a string`.
+/// `limits[2].window: expected a string, found a whole number`.
 pub fn parse<C: DeserializeOwned>(json: &str) -> Result<C, String> {
-    let mut json = serde_json::Deserializer::from_str(json);
-    serde_path_to_error::deserialize(&mut json).map_err(|error| describe(&error))
-}
-
-fn describe(error: &serde_path_to_error::Error<serde_json::Error>) -> String {
-    let path = error.path().to_string();
-    let cause = error.inner();
-    let mut text = cause.to_string();
-    // The operator wrote TOML: positions in the JSON mean nothing there.
-    let position = format!(" at line {} column {}", cause.line(), cause.column());
-    if text.ends_with(&position) {
-        text.truncate(text.len() - position.len());
-    }
-    if path == "." { text } else { format!("{path}: {text}") }
+    json::from_str(json).map_err(|error| error.to_string())
 }
 
 /// For `#[serde(deserialize_with = "...")]`: a duration with units, such as `"250ms"`, `"10m"` or `"1h 30m"`.
 pub fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)
         .map_err(|_| D::Error::custom("expected a duration with a unit, such as \"30s\""))?;
-    humantime::parse_duration(&text)
-        .map_err(|error| D::Error::custom(format!("expected a duration such as \"30s\", found {text:?}: {error}")))
+    humantime::parse_duration(&text).map_err(|error| {
+        D::Error::custom(format!(
+            "expected a duration such as \"30s\", found {text:?}: {error}"
+        ))
+    })
 }
 
 /// The same as [`duration`], for an optional field (which also needs `#[serde(default)]`).
-pub fn optional_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+pub fn optional_duration<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Duration>, D::Error> {
     duration(deserializer).map(Some)
 }
 
@@ -69,21 +64,34 @@ mod tests {
 
     #[test]
     fn a_good_table_is_read() {
-        let sample: Sample = parse(r#"{"max-age": "10m", "rules": [{"name": "a"}]}"#).expect("is right");
+        let sample: Sample =
+            parse(r#"{"max-age": "10m", "rules": [{"name": "a"}]}"#).expect("is right");
         assert_eq!(sample.max_age, Some(Duration::from_secs(600)));
         assert_eq!(sample.rules.len(), 1);
     }
 
     #[test]
     fn errors_name_the_field_and_what_was_expected() {
-        assert_eq!(error(r#"{"rules": [{"name": 3}]}"#), "rules[0].name: invalid type: integer `3`, expected a string");
-        assert_eq!(error(r#"{"rules": [{}]}"#), "rules[0]: missing field `name`");
-        assert_eq!(error(r#"{"rule": []}"#), "rule: unknown field `rule`, expected `max-age` or `rules`");
+        assert_eq!(
+            error(r#"{"rules": [{"name": 3}]}"#),
+            "rules[0].name: expected a string, found a whole number"
+        );
+        assert_eq!(
+            error(r#"{"rules": [{}]}"#),
+            "rules[0]: missing field `name`"
+        );
+        assert_eq!(
+            error(r#"{"rule": []}"#),
+            "unknown field `rule`, expected `max-age` or `rules`"
+        );
         assert_eq!(
             error(r#"{"max-age": "10"}"#),
             "max-age: expected a duration such as \"30s\", found \"10\": time unit needed, for example 10sec or 10ms"
         );
-        assert_eq!(error(r#"{"max-age": 10}"#), "max-age: expected a duration with a unit, such as \"30s\"");
+        assert_eq!(
+            error(r#"{"max-age": 10}"#),
+            "max-age: expected a duration with a unit, such as \"30s\""
+        );
     }
 
     #[test]

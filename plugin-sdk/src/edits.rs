@@ -1,7 +1,9 @@
 //! Building edits, and turning what a phase decided into its verdict.
 
 use crate::identity::Found;
-use crate::{Header, HeaderEdit, Method, Reply, RequestEdits, RequestVerdict, ResponseEdits, ResponseVerdict};
+use crate::{
+    Header, HeaderEdit, Method, Reply, RequestEdits, RequestVerdict, ResponseEdits, ResponseVerdict,
+};
 
 impl HeaderEdit {
     /// Replaces all values of the name by this one.
@@ -116,7 +118,11 @@ impl RequestEdits {
 impl ResponseEdits {
     /// No edits.
     pub fn new() -> Self {
-        ResponseEdits { status: None, headers: Vec::new(), body: None }
+        ResponseEdits {
+            status: None,
+            headers: Vec::new(),
+            body: None,
+        }
     }
 
     header_builder!(ResponseEdits);
@@ -153,19 +159,29 @@ impl Default for ResponseEdits {
 
 impl From<Vec<HeaderEdit>> for RequestEdits {
     fn from(headers: Vec<HeaderEdit>) -> Self {
-        RequestEdits { headers, ..RequestEdits::new() }
+        RequestEdits {
+            headers,
+            ..RequestEdits::new()
+        }
     }
 }
 
 impl From<Vec<HeaderEdit>> for ResponseEdits {
     fn from(headers: Vec<HeaderEdit>) -> Self {
-        ResponseEdits { headers, ..ResponseEdits::new() }
+        ResponseEdits {
+            headers,
+            ..ResponseEdits::new()
+        }
     }
 }
 
 impl From<RequestEdits> for RequestVerdict {
     fn from(edits: RequestEdits) -> Self {
-        if edits.is_empty() { RequestVerdict::Next } else { RequestVerdict::Edit(edits) }
+        if edits.is_empty() {
+            RequestVerdict::Next
+        } else {
+            RequestVerdict::Edit(edits)
+        }
     }
 }
 
@@ -185,18 +201,30 @@ impl From<Result<RequestEdits, Reply>> for RequestVerdict {
 impl RequestVerdict {
     /// The edits, if the request goes on changed.
     pub fn edits(&self) -> Option<&RequestEdits> {
-        if let RequestVerdict::Edit(edits) = self { Some(edits) } else { None }
+        if let RequestVerdict::Edit(edits) = self {
+            Some(edits)
+        } else {
+            None
+        }
     }
 
     /// The answer, if there is one.
     pub fn reply(&self) -> Option<&Reply> {
-        if let RequestVerdict::Reply(reply) = self { Some(reply) } else { None }
+        if let RequestVerdict::Reply(reply) = self {
+            Some(reply)
+        } else {
+            None
+        }
     }
 }
 
 impl From<ResponseEdits> for ResponseVerdict {
     fn from(edits: ResponseEdits) -> Self {
-        if edits.is_empty() { ResponseVerdict::Next } else { ResponseVerdict::Edit(edits) }
+        if edits.is_empty() {
+            ResponseVerdict::Next
+        } else {
+            ResponseVerdict::Edit(edits)
+        }
     }
 }
 
@@ -216,12 +244,20 @@ impl From<Result<ResponseEdits, Reply>> for ResponseVerdict {
 impl ResponseVerdict {
     /// The edits, if the response goes on changed.
     pub fn edits(&self) -> Option<&ResponseEdits> {
-        if let ResponseVerdict::Edit(edits) = self { Some(edits) } else { None }
+        if let ResponseVerdict::Edit(edits) = self {
+            Some(edits)
+        } else {
+            None
+        }
     }
 
     /// The replacement, if there is one.
     pub fn reply(&self) -> Option<&Reply> {
-        if let ResponseVerdict::Replace(reply) = self { Some(reply) } else { None }
+        if let ResponseVerdict::Replace(reply) = self {
+            Some(reply)
+        } else {
+            None
+        }
     }
 }
 
@@ -231,14 +267,27 @@ mod tests {
 
     #[test]
     fn no_edits_are_no_edit_verdict() {
-        assert_eq!(RequestVerdict::from(RequestEdits::new()), RequestVerdict::Next);
-        assert_eq!(ResponseVerdict::from(ResponseEdits::new()), ResponseVerdict::Next);
+        assert_eq!(
+            RequestVerdict::from(RequestEdits::new()),
+            RequestVerdict::Next
+        );
+        assert_eq!(
+            ResponseVerdict::from(ResponseEdits::new()),
+            ResponseVerdict::Next
+        );
     }
 
     #[test]
     fn edits_keep_the_order_of_the_calls() {
-        let edits = RequestEdits::new().set("a", "1").append("b", vec![0xff]).remove("c");
-        let expected = [HeaderEdit::set("a", "1"), HeaderEdit::append("b", [0xff]), HeaderEdit::remove("c")];
+        let edits = RequestEdits::new()
+            .set("a", "1")
+            .append("b", vec![0xff])
+            .remove("c");
+        let expected = [
+            HeaderEdit::set("a", "1"),
+            HeaderEdit::append("b", [0xff]),
+            HeaderEdit::remove("c"),
+        ];
         assert_eq!(edits.headers, expected);
     }
 }

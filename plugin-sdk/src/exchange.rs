@@ -21,7 +21,10 @@ pub fn route() -> String {
 
 /// The first value of a request header as it stands now, also in the response phases; none if it is absent or not UTF-8.
 pub fn header(name: &str) -> Option<String> {
-    header_values(name).into_iter().next().and_then(|value| String::from_utf8(value).ok())
+    header_values(name)
+        .into_iter()
+        .next()
+        .and_then(|value| String::from_utf8(value).ok())
 }
 
 /// All values of a request header as it stands now, also in the response phases. Names are matched without case.

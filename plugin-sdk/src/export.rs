@@ -5,7 +5,8 @@ use std::marker::PhantomData;
 use std::thread::LocalKey;
 
 use crate::{
-    Interest, Plugin, RequestBodyPhase, RequestPhase, Responder, ResponseBodyPhase, ResponsePhase, config,
+    Interest, Plugin, RequestBodyPhase, RequestPhase, Responder, ResponseBodyPhase, ResponsePhase,
+    config,
 };
 
 /// Makes a component of a plugin: `export!(MyPlugin: request, response);`, once per crate.
@@ -135,17 +136,25 @@ macro_rules! export {
 pub type Cell<P> = OnceCell<P>;
 
 /// `configure` of the component: reads the config, makes the plugin, asks it for its interest.
-pub fn configure<P: Plugin>(cell: &'static LocalKey<Cell<P>>, config: &str) -> Result<Interest, String> {
+pub fn configure<P: Plugin>(
+    cell: &'static LocalKey<Cell<P>>,
+    config: &str,
+) -> Result<Interest, String> {
     let plugin = P::configure(config::parse(config)?)?;
     let interest = plugin.interest();
-    cell.with(|cell| cell.set(plugin)).map_err(|_| String::from("configure was called twice"))?;
+    cell.with(|cell| cell.set(plugin))
+        .map_err(|_| String::from("configure was called twice"))?;
     Ok(interest)
 }
 
 /// Runs a phase on the plugin.
 #[inline]
 pub fn with<P, R>(cell: &'static LocalKey<Cell<P>>, run: impl FnOnce(&P) -> R) -> R {
-    cell.with(|cell| run(cell.get().expect("the host calls configure before any phase")))
+    cell.with(|cell| {
+        run(cell
+            .get()
+            .expect("the host calls configure before any phase"))
+    })
 }
 
 /// Tells which phases `P` implements: the constants below hide those of [`NotImplemented`] where the bound holds.

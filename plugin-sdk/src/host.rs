@@ -6,7 +6,9 @@ pub(crate) use crate::bindings::imports::postern::plugin::{
 };
 
 #[cfg(all(feature = "testing", not(target_arch = "wasm32")))]
-pub(crate) use crate::testing::calls::{clock, exchange, identity, keys, limits, log, metrics, outbound, store};
+pub(crate) use crate::testing::calls::{
+    clock, exchange, identity, keys, limits, log, metrics, outbound, store,
+};
 
 /// Calls one host function, by interface and name.
 #[cfg(any(feature = "testing", target_arch = "wasm32"))]

@@ -7,8 +7,13 @@ pub use crate::bindings::imports::postern::plugin::identity::{Consumer, Credenti
 
 /// The headers that tell an upstream who calls: name, tier, groups (separated by commas), custom id, and what identifies
 /// the credential. Every authenticating plugin writes them with [`crate::RequestEdits::consumer`].
-pub const CONSUMER_HEADERS: [&str; 5] =
-    ["x-consumer-name", "x-consumer-tier", "x-consumer-groups", "x-consumer-custom-id", "x-credential-identifier"];
+pub const CONSUMER_HEADERS: [&str; 5] = [
+    "x-consumer-name",
+    "x-consumer-tier",
+    "x-consumer-groups",
+    "x-consumer-custom-id",
+    "x-credential-identifier",
+];
 
 /// Looks a credential up, in time that does not depend on how much of it is right.
 pub fn find(credential: &Credential) -> Option<Found> {
@@ -29,7 +34,9 @@ pub fn current() -> Option<Found> {
 /// Sets what is known and removes the rest, so that no client can claim to be somebody.
 pub(crate) fn push_consumer_edits(edits: &mut Vec<HeaderEdit>, found: Option<&Found>) {
     let consumer = found.map(|found| &found.consumer);
-    let groups = consumer.filter(|consumer| !consumer.groups.is_empty()).map(|consumer| consumer.groups.join(", "));
+    let groups = consumer
+        .filter(|consumer| !consumer.groups.is_empty())
+        .map(|consumer| consumer.groups.join(", "));
     let values = [
         consumer.map(|consumer| consumer.name.as_str()),
         consumer.and_then(|consumer| consumer.tier.as_deref()),
@@ -38,10 +45,15 @@ pub(crate) fn push_consumer_edits(edits: &mut Vec<HeaderEdit>, found: Option<&Fo
         found.map(|found| found.credential_id.as_str()),
     ];
     edits.reserve(values.len());
-    edits.extend(CONSUMER_HEADERS.into_iter().zip(values).map(|(name, value)| match value {
-        Some(value) => HeaderEdit::set(name, value),
-        None => HeaderEdit::remove(name),
-    }));
+    edits.extend(
+        CONSUMER_HEADERS
+            .into_iter()
+            .zip(values)
+            .map(|(name, value)| match value {
+                Some(value) => HeaderEdit::set(name, value),
+                None => HeaderEdit::remove(name),
+            }),
+    );
 }
 
 #[cfg(test)]
@@ -51,9 +63,16 @@ mod tests {
 
     #[test]
     fn what_is_known_of_a_consumer_is_set_and_the_rest_removed() {
-        let consumer =
-            Consumer { name: "app".into(), tier: None, groups: vec!["a".into(), "b".into()], custom_id: None };
-        let edits = RequestEdits::new().consumer(&Found { consumer, credential_id: "key-1".into() });
+        let consumer = Consumer {
+            name: "app".into(),
+            tier: None,
+            groups: vec!["a".into(), "b".into()],
+            custom_id: None,
+        };
+        let edits = RequestEdits::new().consumer(&Found {
+            consumer,
+            credential_id: "key-1".into(),
+        });
         let expected = [
             HeaderEdit::set("x-consumer-name", "app"),
             HeaderEdit::remove("x-consumer-tier"),

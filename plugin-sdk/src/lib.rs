@@ -48,7 +48,14 @@
 
 #![deny(missing_docs)]
 
-#[allow(missing_docs, unreachable_pub, reason = "generated, and hidden")]
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    unsafe_code,
+    rust_2018_idioms,
+    clippy::allow_attributes_without_reason,
+    reason = "generated, and hidden"
+)]
 mod bindings;
 
 pub mod clock;
@@ -66,6 +73,7 @@ pub mod log;
 pub mod metrics;
 pub mod outbound;
 mod plugin;
+pub mod query;
 mod reply;
 mod request;
 mod response;
@@ -74,16 +82,20 @@ pub mod store;
 pub mod testing;
 
 pub use bindings::imports::postern::plugin::types::{
-    Header, HeaderEdit, HttpVersion, IpAddress, Method, Reply, RequestEdits, RequestHead, RequestVerdict, ResponseEdits,
-    ResponseHead, ResponseVerdict, Scheme, Source,
+    Header, HeaderEdit, HttpVersion, IpAddress, Method, Reply, RequestEdits, RequestHead,
+    RequestVerdict, ResponseEdits, ResponseHead, ResponseVerdict, Scheme, Source,
 };
 pub use bindings::lifecycle::{HeaderSelection, Interest};
 pub use config::NoConfig;
-pub use plugin::{Plugin, RequestBodyPhase, RequestPhase, Responder, ResponseBodyPhase, ResponsePhase};
+pub use plugin::{
+    Plugin, RequestBodyPhase, RequestPhase, Responder, ResponseBodyPhase, ResponsePhase,
+};
 
 /// For `export!` only; no part of the interface.
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::bindings::{lifecycle, request, request_body, responder, response, response_body};
+    pub use crate::bindings::{
+        lifecycle, request, request_body, responder, response, response_body,
+    };
     pub use crate::export::{Cell, NotImplemented, Probe, configure, is_listed, with};
 }

@@ -21,7 +21,10 @@ pub fn of_tier(tier: &str) -> Vec<Limit> {
 impl Limit {
     /// At most `amount` in a window, which is at most 31 days.
     pub fn new(amount: u64, window: Duration) -> Self {
-        Limit { amount, window_ms: u64::try_from(window.as_millis()).unwrap_or(u64::MAX) }
+        Limit {
+            amount,
+            window_ms: u64::try_from(window.as_millis()).unwrap_or(u64::MAX),
+        }
     }
 
     /// How long the window is.

@@ -17,7 +17,9 @@ use std::time::Duration;
 use crate::host::call;
 use crate::{Header, Method, header};
 
-pub use crate::bindings::imports::postern::plugin::outbound::{OutboundError, OutboundRequest, OutboundResponse};
+pub use crate::bindings::imports::postern::plugin::outbound::{
+    OutboundError, OutboundRequest, OutboundResponse,
+};
 
 /// Sends one request and waits for the whole response.
 pub fn send(request: &OutboundRequest) -> Result<OutboundResponse, OutboundError> {
@@ -31,7 +33,11 @@ pub fn send_all(requests: &[OutboundRequest]) -> Vec<Result<OutboundResponse, Ou
 
 impl OutboundRequest {
     /// A request without headers and body, with the upstream's own timeout. `path_and_query` begins with `/`.
-    pub fn new(method: Method, upstream: impl Into<String>, path_and_query: impl Into<String>) -> Self {
+    pub fn new(
+        method: Method,
+        upstream: impl Into<String>,
+        path_and_query: impl Into<String>,
+    ) -> Self {
         OutboundRequest {
             method,
             upstream: upstream.into(),
@@ -57,7 +63,9 @@ impl OutboundRequest {
 
     /// For the whole call, at least a millisecond; the plugin's `wall` budget caps it.
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout_ms = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX).max(1);
+        self.timeout_ms = u32::try_from(timeout.as_millis())
+            .unwrap_or(u32::MAX)
+            .max(1);
         self
     }
 

@@ -7,18 +7,27 @@ use crate::{Header, Reply, header};
 impl Reply {
     /// An empty answer. `status`: 200 to 599.
     pub fn new(status: u16) -> Self {
-        Reply { status, headers: Vec::new(), body: Vec::new(), code: String::new() }
+        Reply {
+            status,
+            headers: Vec::new(),
+            body: Vec::new(),
+            code: String::new(),
+        }
     }
 
     /// An answer in plain text.
     pub fn text(status: u16, text: impl Into<String>) -> Self {
-        Reply::new(status).header("content-type", "text/plain; charset=utf-8").body(text.into())
+        Reply::new(status)
+            .header("content-type", "text/plain; charset=utf-8")
+            .body(text.into())
     }
 
     /// An answer in JSON. The error says what cannot be written as JSON, for example a map whose keys are not strings.
     pub fn json(status: u16, value: &impl Serialize) -> Result<Self, String> {
         let body = serde_json::to_vec(value).map_err(|error| error.to_string())?;
-        Ok(Reply::new(status).header("content-type", "application/json").body(body))
+        Ok(Reply::new(status)
+            .header("content-type", "application/json")
+            .body(body))
     }
 
     /// Problem details (RFC 9457). `code` is a stable kebab-case word for machines, at most 64 characters: it stands in the
@@ -135,6 +144,9 @@ mod tests {
         assert_eq!(body["code"], "not-yours");
         assert_eq!(body["detail"], "a \"quoted\" \\ line\nand \u{1} é");
         assert_eq!(reply.code, "not-yours");
-        assert_eq!(reply.header_text("Content-Type"), Some("application/problem+json"));
+        assert_eq!(
+            reply.header_text("Content-Type"),
+            Some("application/problem+json")
+        );
     }
 }

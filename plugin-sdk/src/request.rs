@@ -19,7 +19,9 @@ impl RequestHead {
 
     /// The path, percent-encoded, without the query.
     pub fn path(&self) -> &str {
-        self.path_and_query.split_once('?').map_or(self.path_and_query.as_str(), |(path, _)| path)
+        self.path_and_query
+            .split_once('?')
+            .map_or(self.path_and_query.as_str(), |(path, _)| path)
     }
 
     /// The query, percent-encoded, without the `?`. [`crate::exchange::query`] decodes single parameters.

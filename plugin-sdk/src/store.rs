@@ -24,7 +24,12 @@ pub fn compare_and_set(
     value: &[u8],
     time_to_live: Option<Duration>,
 ) -> Result<u64, StoreError> {
-    call!(store::compare_and_set(key, expected, value, milliseconds(time_to_live)))
+    call!(store::compare_and_set(
+        key,
+        expected,
+        value,
+        milliseconds(time_to_live)
+    ))
 }
 
 /// Removes the entry, if there is one.
@@ -40,5 +45,7 @@ pub fn add(key: &str, delta: i64, time_to_live: Option<Duration>) -> Result<i64,
 
 /// 0 is the host's word for no limit, so a shorter time than a millisecond becomes one.
 fn milliseconds(time: Option<Duration>) -> u64 {
-    time.map_or(0, |time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1))
+    time.map_or(0, |time| {
+        u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1)
+    })
 }

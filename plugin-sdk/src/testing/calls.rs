@@ -12,7 +12,12 @@ pub(crate) mod log {
     }
 
     pub(crate) fn write(level: Level, message: &str) {
-        let line = format!("{}: {message}", format!("{level:?}").trim_start_matches("Level::").to_lowercase());
+        let line = format!(
+            "{}: {message}",
+            format!("{level:?}")
+                .trim_start_matches("Level::")
+                .to_lowercase()
+        );
         with(|state| state.log_lines.push(line));
     }
 }
@@ -50,7 +55,11 @@ pub(crate) mod exchange {
     }
 
     pub(crate) fn header_values(name: &str) -> Vec<Vec<u8>> {
-        with(|state| crate::header::values(&state.request_headers, name).map(<[u8]>::to_vec).collect())
+        with(|state| {
+            crate::header::values(&state.request_headers, name)
+                .map(<[u8]>::to_vec)
+                .collect()
+        })
     }
 
     pub(crate) fn headers() -> Vec<Header> {
@@ -83,7 +92,13 @@ pub(crate) mod identity {
     use crate::identity::{Credential, Found};
 
     pub(crate) fn find(credential: &Credential) -> Option<Found> {
-        with(|state| state.consumers.iter().find(|(known, _)| known == credential).map(|(_, found)| found.clone()))
+        with(|state| {
+            state
+                .consumers
+                .iter()
+                .find(|(known, _)| known == credential)
+                .map(|(_, found)| found.clone())
+        })
     }
 
     pub(crate) fn authenticate(consumer: &str, credential_id: &str) -> Result<(), String> {
@@ -157,10 +172,12 @@ pub(crate) mod store {
         value: &[u8],
         ttl_ms: u64,
     ) -> Result<u64, StoreError> {
-        with(|state| match answers::stored(state, key)?.map(|entry| entry.version) == expected {
-            true => answers::write(state, key, value, ttl_ms),
-            false => Err(StoreError::Conflict),
-        })
+        with(
+            |state| match answers::stored(state, key)?.map(|entry| entry.version) == expected {
+                true => answers::write(state, key, value, ttl_ms),
+                false => Err(StoreError::Conflict),
+            },
+        )
     }
 
     pub(crate) fn delete(key: &str) -> Result<(), StoreError> {
@@ -200,12 +217,19 @@ pub(crate) mod outbound {
         });
         // Called outside `with`: the answer may use the host itself.
         answer.map_or_else(
-            || Err(OutboundError::Denied(format!("upstream {:?} is not granted", request.upstream))),
+            || {
+                Err(OutboundError::Denied(format!(
+                    "upstream {:?} is not granted",
+                    request.upstream
+                )))
+            },
             |answer| answer(request),
         )
     }
 
-    pub(crate) fn send_all(requests: &[OutboundRequest]) -> Vec<Result<OutboundResponse, OutboundError>> {
+    pub(crate) fn send_all(
+        requests: &[OutboundRequest],
+    ) -> Vec<Result<OutboundResponse, OutboundError>> {
         requests.iter().map(send).collect()
     }
 }

@@ -12,13 +12,18 @@ use crate::limits::Limit;
 use crate::log::Level;
 use crate::outbound::{OutboundError, OutboundRequest, OutboundResponse};
 use crate::store::Entry;
-use crate::{Header, HeaderSelection, HttpVersion, Interest, IpAddress, Method, RequestHead, Scheme};
+use crate::{
+    Header, HeaderSelection, HttpVersion, Interest, IpAddress, Method, RequestHead, Scheme,
+};
+
+/// Whether a signature over a message is right.
+pub(super) type Accepts = Box<dyn Fn(&[u8], &[u8]) -> bool>;
 
 pub(super) struct FakeKey {
     pub(super) key: Key,
     pub(super) key_id: Option<String>,
     pub(super) algorithm: Algorithm,
-    pub(super) accepts: Box<dyn Fn(&[u8], &[u8]) -> bool>,
+    pub(super) accepts: Accepts,
 }
 
 /// One counter of one limit of one key.
@@ -121,12 +126,20 @@ impl State {
 
     pub(super) fn query(&self, name: &str) -> Option<String> {
         let (_, query) = self.path_and_query.split_once('?')?;
-        let pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-        pairs.map(|(key, value)| (decode(key), decode(value))).find(|(key, _)| key == name).map(|(_, value)| value)
+        let pairs = query
+            .split('&')
+            .map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+        pairs
+            .map(|(key, value)| (decode(key), decode(value)))
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value)
     }
 
     pub(super) fn observations(&self, name: &str) -> Vec<(f64, Vec<String>)> {
-        self.metrics.iter().find(|metric| metric.name == name).map_or_else(Vec::new, |metric| metric.observations.clone())
+        self.metrics
+            .iter()
+            .find(|metric| metric.name == name)
+            .map_or_else(Vec::new, |metric| metric.observations.clone())
     }
 }
 
@@ -135,10 +148,14 @@ pub(super) fn select(headers: &[Header], selection: &HeaderSelection) -> Vec<Hea
     let wanted = |name: &str| match selection {
         HeaderSelection::None => false,
         HeaderSelection::All => true,
-        HeaderSelection::Only(names) => names.iter().any(|wanted| wanted.eq_ignore_ascii_case(name)),
+        HeaderSelection::Only(names) => {
+            names.iter().any(|wanted| wanted.eq_ignore_ascii_case(name))
+        }
     };
     let chosen = headers.iter().filter(|header| wanted(&header.name));
-    chosen.map(|header| Header::new(header.name.to_ascii_lowercase(), header.value.clone())).collect()
+    chosen
+        .map(|header| Header::new(header.name.to_ascii_lowercase(), header.value.clone()))
+        .collect()
 }
 
 fn decode(text: &str) -> String {
@@ -161,5 +178,7 @@ fn decode(text: &str) -> String {
 }
 
 fn hex(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+    char::from(digit)
+        .to_digit(16)
+        .and_then(|digit| u8::try_from(digit).ok())
 }

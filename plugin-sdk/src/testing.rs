@@ -39,7 +39,10 @@ pub struct Host(());
 
 impl Host {
     /// A fresh host in the place of the thread's former one.
-    #[expect(clippy::new_without_default, reason = "it has an effect that a default value must not have")]
+    #[expect(
+        clippy::new_without_default,
+        reason = "it has an effect that a default value must not have"
+    )]
     pub fn new() -> Self {
         with(|state| *state = state::State::default());
         Host(())
@@ -66,8 +69,16 @@ impl Host {
     }
 
     /// A response of an upstream as a plugin with this interest gets it.
-    pub fn response_head(&self, interest: &Interest, status: u16, headers: &[(&str, &str)]) -> ResponseHead {
-        let headers = headers.iter().map(|&(name, value)| Header::new(name, value)).collect::<Vec<_>>();
+    pub fn response_head(
+        &self,
+        interest: &Interest,
+        status: u16,
+        headers: &[(&str, &str)],
+    ) -> ResponseHead {
+        let headers = headers
+            .iter()
+            .map(|&(name, value)| Header::new(name, value))
+            .collect::<Vec<_>>();
         ResponseHead {
             status,
             headers: state::select(&headers, &interest.response_headers),
@@ -78,7 +89,11 @@ impl Host {
 
     /// Sets a parameter of the route's path pattern.
     pub fn path_parameter(&self, name: &str, value: &str) -> &Self {
-        with(|state| state.path_parameters.insert(name.to_owned(), value.to_owned()));
+        with(|state| {
+            state
+                .path_parameters
+                .insert(name.to_owned(), value.to_owned())
+        });
         self
     }
 
@@ -114,8 +129,16 @@ impl Host {
     }
 
     /// Adds a consumer, and one credential that belongs to it.
-    pub fn consumer(&self, consumer: Consumer, credential: Credential, credential_id: &str) -> &Self {
-        let found = Found { consumer, credential_id: credential_id.to_owned() };
+    pub fn consumer(
+        &self,
+        consumer: Consumer,
+        credential: Credential,
+        credential_id: &str,
+    ) -> &Self {
+        let found = Found {
+            consumer,
+            credential_id: credential_id.to_owned(),
+        };
         with(|state| state.consumers.push((credential, found)));
         self
     }
@@ -140,7 +163,14 @@ impl Host {
         accepts: impl Fn(&[u8], &[u8]) -> bool + 'static,
     ) -> &Self {
         let key_id = key_id.map(str::to_owned);
-        with(|state| state.keys.push(FakeKey { key, key_id, algorithm, accepts: Box::new(accepts) }));
+        with(|state| {
+            state.keys.push(FakeKey {
+                key,
+                key_id,
+                algorithm,
+                accepts: Box::new(accepts),
+            })
+        });
         self
     }
 
