@@ -1,0 +1,81 @@
+//! The plugin against the fake host.
+
+use postern_plugin::identity::{Consumer, Found};
+use postern_plugin::testing::{Host, configure};
+
+use postern_plugin::HeaderEdit;
+
+use super::*;
+
+fn plugin(config: &str) -> HeaderTransform {
+    configure(config).expect("config is right")
+}
+
+#[test]
+fn templates_see_consumer_path_query_and_headers() {
+    let host = Host::new();
+    let consumer = Consumer {
+        name: "app".into(),
+        tier: Some("free".into()),
+        groups: vec![],
+        custom_id: None,
+    };
+    host.authenticate(Found {
+        consumer,
+        credential_id: "key".into(),
+    });
+    host.request("GET", "/orders/7?page=a+b%2f")
+        .path_parameter("id", "7")
+        .request_header("X-A", "1");
+    let plugin = plugin(
+        r#"{"request": {"add": {"X-All": "{consumer} {consumer.tier} {header.x-a} {path.id} {query.page} {query.no}"}}}"#,
+    );
+    let verdict = plugin.on_request(host.request_head(&plugin.interest()));
+    assert_eq!(
+        verdict.edits().expect("edits").headers,
+        [HeaderEdit::set("x-all", "app free 1 7 a b/ ")]
+    );
+}
+
+#[test]
+fn a_response_reads_headers_of_the_request() {
+    let host = Host::new();
+    host.request_header("X-A", "1");
+    let plugin = plugin(
+        r#"{"response": {"add": {"X-Echo": "{header.X-A}"}, "replace": {"Server": "gateway"}}}"#,
+    );
+    let verdict =
+        plugin.on_response(host.response_head(&plugin.interest(), 200, &[("Server", "x")]));
+    let expected = [
+        HeaderEdit::set("server", "gateway"),
+        HeaderEdit::set("x-echo", "1"),
+    ];
+    assert_eq!(verdict.edits().expect("edits").headers, expected);
+}
+
+#[test]
+fn a_side_without_rules_changes_nothing() {
+    let host = Host::new();
+    let plugin = plugin("{}");
+    assert_eq!(plugin.interest(), Interest::new());
+    assert_eq!(
+        plugin.on_request(host.request_head(&plugin.interest())),
+        RequestVerdict::Next
+    );
+    assert_eq!(
+        plugin.on_response(host.response_head(&plugin.interest(), 200, &[])),
+        ResponseVerdict::Next
+    );
+}
+
+#[test]
+fn a_client_cannot_smuggle_a_header_in() {
+    let host = Host::new();
+    host.request("GET", "/?q=a%0d%0ax-admin:%201");
+    let plugin = plugin(r#"{"request": {"add": {"x-q": "{query.q}"}}}"#);
+    let verdict = plugin.on_request(host.request_head(&plugin.interest()));
+    assert_eq!(
+        verdict.edits().expect("edits").headers,
+        [HeaderEdit::set("x-q", "")]
+    );
+}
