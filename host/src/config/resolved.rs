@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::secret::Secret;
+use super::text::Texts;
 
 /// The whole configuration. Names in routes and grants refer to existing tables: `check` has seen to it.
 #[derive(Debug)]
@@ -39,6 +40,8 @@ pub struct Config {
     pub routes: Vec<RouteConfig>,
     /// Every file that was read: the main one, included ones, and files that secrets came from.
     pub sources: Vec<PathBuf>,
+    /// The texts that positions point into, for [`Problems::new`](super::Problems::new).
+    pub texts: Texts,
 }
 
 /// `[server]`
@@ -226,7 +229,7 @@ pub struct BudgetConfig {
     pub host_call_bytes: usize,
     /// Outbound requests of one exchange. Default 16.
     pub outbound_calls: u32,
-    /// Outbound requests under way at once, for each worker. Default 256.
+    /// Outbound requests under way at once, over all workers. Default 256.
     pub outbound_concurrency: u32,
     /// Body of a reply. Default 1 MiB.
     pub reply_size: usize,

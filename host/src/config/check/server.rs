@@ -1,0 +1,270 @@
+//! `[server]`, `[admin]`, `[access-log]`, `[log]`, `[plugins]`, `[listen.NAME]`.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::num::NonZero;
+use std::sync::Arc;
+use std::time::Duration;
+
+use toml::Spanned;
+
+use super::Checker;
+use super::quantity::TIMEOUT;
+use crate::config::defaults as default;
+use crate::config::entry::{Entry, Place};
+use crate::config::file::{AccessLogFile, AdminFile, ListenFile, LogFile, PluginsFile, ServerFile};
+use crate::config::resolved::{
+    AccessLogConfig, AccessLogFormat, AdminConfig, EngineConfig, ListenerConfig, LogConfig,
+    Position, ServerConfig,
+};
+use crate::config::suggest;
+
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+/// Where a listener listens when its address is missing: never used, there is a problem then.
+const STAND_IN: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0);
+
+/// What one instance may have. Below, no guest starts; above is more than 32-bit code can address.
+pub(super) const INSTANCE_MEMORY: std::ops::RangeInclusive<u64> = 1 << 20..=4 << 30;
+
+impl Checker<'_> {
+    pub(super) fn server(&mut self, table: Option<&Entry<'_, ServerFile>>) -> ServerConfig {
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let Some(Entry { file, place, .. }) = table else {
+            return ServerConfig {
+                workers: cores,
+                drain_timeout: default::DEFAULT_SERVER_DRAIN_TIMEOUT,
+            };
+        };
+        ServerConfig {
+            workers: self.count(place, &file.workers, cores, 1..=1024),
+            // Zero is meant: do not wait.
+            drain_timeout: self.duration(
+                place,
+                &file.drain_timeout,
+                default::DEFAULT_SERVER_DRAIN_TIMEOUT,
+                Duration::ZERO..=*TIMEOUT.end(),
+            ),
+        }
+    }
+
+    pub(super) fn admin(&mut self, table: Option<&Entry<'_, AdminFile>>) -> Option<AdminConfig> {
+        let Entry { file, place, .. } = table?;
+        let address = self.required(
+            place,
+            &place.here(),
+            &file.address,
+            "address",
+            "\"127.0.0.1:9901\"",
+        )?;
+        Some(AdminConfig {
+            address: address.get_ref().0,
+        })
+    }
+
+    pub(super) fn access_log(
+        &mut self,
+        table: Option<&Entry<'_, AccessLogFile>>,
+    ) -> AccessLogConfig {
+        let Some(Entry { file, place, .. }) = table else {
+            return AccessLogConfig {
+                format: AccessLogFormat::Text,
+                file: None,
+            };
+        };
+        AccessLogConfig {
+            format: file
+                .format
+                .as_ref()
+                .map_or(AccessLogFormat::Text, |format| format.get_ref().0),
+            file: file
+                .file
+                .as_ref()
+                .map(|path| place.directory().join(&*self.not_empty(place, path))),
+        }
+    }
+
+    pub(super) fn log(&mut self, table: Option<&Entry<'_, LogFile>>) -> LogConfig {
+        let Some(Entry { file, place, .. }) = table else {
+            return LogConfig {
+                filter: default::DEFAULT_LOG_LEVEL.into(),
+                json: false,
+            };
+        };
+        let level = file
+            .level
+            .as_ref()
+            .inspect(|level| self.filter(place, level));
+        LogConfig {
+            filter: level.map_or(default::DEFAULT_LOG_LEVEL.into(), |level| {
+                level.get_ref().clone()
+            }),
+            json: file
+                .format
+                .as_ref()
+                .is_some_and(|format| format.get_ref().0),
+        }
+    }
+
+    /// A filter that means something. The library would take `inof` for the name of a module and log nothing else.
+    fn filter(&mut self, place: &Place<'_>, filter: &Spanned<String>) {
+        let text = filter.get_ref();
+        let is_level = |word: &str| LEVELS.contains(&word.to_ascii_lowercase().as_str());
+        let stranger = text
+            .split(',')
+            .map(str::trim)
+            .find(|part| !part.contains(['=', '[']) && !is_level(part));
+        if let Some(word) = stranger {
+            let hint = suggest::hint(word, "levels", LEVELS);
+            let message = format!("expected a level or `module=level`, found {word:?}");
+            return self.report.at(&place.at(filter), message, Some(hint));
+        }
+        if let Err(error) = tracing_subscriber::EnvFilter::builder().parse(text) {
+            self.report.at(
+                &place.at(filter),
+                format!("expected a filter like \"postern=debug,info\": {error}"),
+                None,
+            );
+        }
+    }
+
+    pub(super) fn engine(&mut self, table: Option<&Entry<'_, PluginsFile>>) -> EngineConfig {
+        let Some(Entry { file, place, .. }) = table else {
+            return EngineConfig {
+                cache: None,
+                max_instances: default::DEFAULT_PLUGINS_MAX_INSTANCES,
+                max_memory: default::DEFAULT_PLUGINS_MAX_MEMORY,
+                watch: default::DEFAULT_PLUGINS_WATCH,
+            };
+        };
+        EngineConfig {
+            cache: file
+                .cache
+                .as_ref()
+                .map(|path| place.directory().join(&*self.not_empty(place, path))),
+            max_instances: self.count(
+                place,
+                &file.max_instances,
+                default::DEFAULT_PLUGINS_MAX_INSTANCES,
+                1..=100_000,
+            ),
+            max_memory: self.memory_size(
+                place,
+                &file.max_memory,
+                default::DEFAULT_PLUGINS_MAX_MEMORY,
+                INSTANCE_MEMORY,
+            ),
+            watch: file.watch.unwrap_or(default::DEFAULT_PLUGINS_WATCH),
+        }
+    }
+
+    /// All listeners; their addresses differ from each other and from the admin listener's.
+    pub(super) fn listeners(
+        &mut self,
+        tables: &[Entry<'_, ListenFile>],
+        admin: Option<&Entry<'_, AdminFile>>,
+    ) -> Vec<ListenerConfig> {
+        let mut addresses = BTreeMap::new();
+        if let Some((Entry { place, .. }, address)) =
+            admin.and_then(|admin| Some((admin, admin.file.address.as_ref()?)))
+        {
+            self.address(&mut addresses, address.get_ref().0, place.at(address));
+        }
+        tables
+            .iter()
+            .map(|table| self.listener(table, &mut addresses))
+            .collect()
+    }
+
+    fn listen_address(
+        &mut self,
+        table: &Entry<'_, ListenFile>,
+        addresses: &mut BTreeMap<SocketAddr, Position>,
+    ) -> SocketAddr {
+        let Entry { file, place, .. } = table;
+        let address = self.required(
+            place,
+            &place.here(),
+            &file.address,
+            "address",
+            "\"0.0.0.0:8080\"",
+        );
+        if let Some(address) = address {
+            self.address(addresses, address.get_ref().0, place.at(address));
+        }
+        address.map_or(STAND_IN, |address| address.get_ref().0)
+    }
+
+    fn listener(
+        &mut self,
+        table: &Entry<'_, ListenFile>,
+        addresses: &mut BTreeMap<SocketAddr, Position>,
+    ) -> ListenerConfig {
+        let Entry { file, place, .. } = table;
+        ListenerConfig {
+            name: Arc::clone(&table.name),
+            address: self.listen_address(table, addresses),
+            max_connections: self.count(
+                place,
+                &file.max_connections,
+                default::DEFAULT_LISTEN_MAX_CONNECTIONS,
+                1..=10_000_000,
+            ),
+            header_timeout: self.duration(
+                place,
+                &file.header_timeout,
+                default::DEFAULT_LISTEN_HEADER_TIMEOUT,
+                TIMEOUT,
+            ),
+            idle_timeout: self.duration(
+                place,
+                &file.idle_timeout,
+                default::DEFAULT_LISTEN_IDLE_TIMEOUT,
+                TIMEOUT,
+            ),
+            // The HTTP/1 reader wants a buffer of 8 KiB at least.
+            max_header_bytes: self.memory_size(
+                place,
+                &file.max_header_bytes,
+                default::DEFAULT_LISTEN_MAX_HEADER_BYTES,
+                8 << 10..=1 << 20,
+            ),
+            max_headers: self.count(
+                place,
+                &file.max_headers,
+                default::DEFAULT_LISTEN_MAX_HEADERS,
+                1..=10_000,
+            ),
+            max_streams: self.count(
+                place,
+                &file.max_streams,
+                default::DEFAULT_LISTEN_MAX_STREAMS,
+                1..=100_000,
+            ),
+            trusted_proxies: file
+                .trusted_proxies
+                .iter()
+                .flatten()
+                .map(|network| network.0)
+                .collect(),
+        }
+    }
+
+    /// Port 0 picks a free port, so any number of listeners may have it.
+    fn address(
+        &mut self,
+        addresses: &mut BTreeMap<SocketAddr, Position>,
+        address: SocketAddr,
+        position: Position,
+    ) {
+        if address.port() != 0 {
+            self.unique(
+                addresses,
+                address,
+                position,
+                &format!("the address \"{address}\""),
+            );
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! `[upstream.NAME]`
+
+use std::sync::Arc;
+
+use super::Checker;
+use super::quantity::TIMEOUT;
+use crate::config::defaults as default;
+use crate::config::entry::Entry;
+use crate::config::file::UpstreamFile;
+use crate::config::resolved::UpstreamConfig;
+
+impl Checker<'_> {
+    pub(super) fn upstreams(&mut self, tables: &[Entry<'_, UpstreamFile>]) -> Vec<UpstreamConfig> {
+        tables.iter().map(|table| self.upstream(table)).collect()
+    }
+
+    fn upstream(&mut self, table: &Entry<'_, UpstreamFile>) -> UpstreamConfig {
+        let Entry { file, place, .. } = table;
+        let targets = self.required(
+            place,
+            &place.here(),
+            &file.targets,
+            "targets",
+            "[\"http://127.0.0.1:7001\"]",
+        );
+        if let Some(list) = targets
+            .filter(|list| list.get_ref().is_empty() && !place.is_lost(&place.here(), "targets"))
+        {
+            self.report
+                .at(&place.at(list), "expected at least one target", None);
+        }
+        let total_timeout = file
+            .total_timeout
+            .is_some()
+            .then(|| self.duration(place, &file.total_timeout, *TIMEOUT.end(), TIMEOUT));
+        UpstreamConfig {
+            name: Arc::clone(&table.name),
+            targets: targets
+                .iter()
+                .flat_map(|list| list.get_ref())
+                .map(|target| target.0.clone())
+                .collect(),
+            connect_timeout: self.duration(
+                place,
+                &file.connect_timeout,
+                default::DEFAULT_UPSTREAM_CONNECT_TIMEOUT,
+                TIMEOUT,
+            ),
+            read_timeout: self.duration(
+                place,
+                &file.read_timeout,
+                default::DEFAULT_UPSTREAM_READ_TIMEOUT,
+                TIMEOUT,
+            ),
+            total_timeout,
+            // None is meant: every request has a connection of its own.
+            max_idle: self.count(
+                place,
+                &file.max_idle,
+                default::DEFAULT_UPSTREAM_MAX_IDLE,
+                0..=100_000,
+            ),
+            idle_timeout: self.duration(
+                place,
+                &file.idle_timeout,
+                default::DEFAULT_UPSTREAM_IDLE_TIMEOUT,
+                TIMEOUT,
+            ),
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! What holds where the file says nothing. `docs/operators.md` shows these values; a test compares the two.
+
+use std::time::Duration;
+
+/// `[server] drain-timeout`: longer than most requests, shorter than the patience of orchestrators.
+pub const DEFAULT_SERVER_DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// `[log] level`
+pub const DEFAULT_LOG_LEVEL: &str = "info";
+
+/// `[plugins] max-instances`
+pub const DEFAULT_PLUGINS_MAX_INSTANCES: u32 = 1_000;
+/// `[plugins] max-memory`: address space of one slot, not memory that is used.
+pub const DEFAULT_PLUGINS_MAX_MEMORY: usize = 64 << 20;
+/// `[plugins] watch`
+pub const DEFAULT_PLUGINS_WATCH: bool = true;
+
+/// `[listen.NAME] max-connections`
+pub const DEFAULT_LISTEN_MAX_CONNECTIONS: usize = 10_000;
+/// `[listen.NAME] header-timeout`: a slow client holds a connection no longer than this without a request.
+pub const DEFAULT_LISTEN_HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// `[listen.NAME] idle-timeout`: longer than the 60 s that balancers in front usually keep connections.
+pub const DEFAULT_LISTEN_IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+/// `[listen.NAME] max-header-bytes`
+pub const DEFAULT_LISTEN_MAX_HEADER_BYTES: usize = 32 << 10;
+/// `[listen.NAME] max-headers`
+pub const DEFAULT_LISTEN_MAX_HEADERS: usize = 100;
+/// `[listen.NAME] max-streams`
+pub const DEFAULT_LISTEN_MAX_STREAMS: u32 = 128;
+
+/// `[upstream.NAME] connect-timeout`
+pub const DEFAULT_UPSTREAM_CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// `[upstream.NAME] read-timeout`
+pub const DEFAULT_UPSTREAM_READ_TIMEOUT: Duration = Duration::from_secs(60);
+/// `[upstream.NAME] max-idle`, for each target and worker.
+pub const DEFAULT_UPSTREAM_MAX_IDLE: usize = 64;
+/// `[upstream.NAME] idle-timeout`
+pub const DEFAULT_UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// `[plugin.NAME.budget] cpu`: what a neighbour on the same worker may have to wait for a call that does not yield.
+pub const DEFAULT_BUDGET_CPU: Duration = Duration::from_millis(2);
+/// `[plugin.NAME.budget] wall`
+pub const DEFAULT_BUDGET_WALL: Duration = Duration::from_secs(10);
+/// `[plugin.NAME.budget] memory`, or `[plugins] max-memory` where that is less.
+pub const DEFAULT_BUDGET_MEMORY: usize = 16 << 20;
+/// `[plugin.NAME.budget] host-call-bytes`
+pub const DEFAULT_BUDGET_HOST_CALL_BYTES: usize = 4 << 20;
+/// `[plugin.NAME.budget] outbound-calls`
+pub const DEFAULT_BUDGET_OUTBOUND_CALLS: u32 = 16;
+/// `[plugin.NAME.budget] outbound-concurrency`
+pub const DEFAULT_BUDGET_OUTBOUND_CONCURRENCY: u32 = 256;
+/// `[plugin.NAME.budget] reply-size`
+pub const DEFAULT_BUDGET_REPLY_SIZE: usize = 1 << 20;
+/// `[plugin.NAME.budget] body-size`
+pub const DEFAULT_BUDGET_BODY_SIZE: usize = 1 << 20;
+/// `[plugin.NAME.budget] max-calls`
+pub const DEFAULT_BUDGET_MAX_CALLS: u32 = 10_000;
+
+/// `[[route]] timeout`
+pub const DEFAULT_ROUTE_TIMEOUT: Duration = Duration::from_secs(60);
+/// `[[route]] max-request-body`
+pub const DEFAULT_ROUTE_MAX_REQUEST_BODY: u64 = 16 << 20;

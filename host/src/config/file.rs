@@ -1,0 +1,270 @@
+//! The shape of the file: one struct for each table, one field for each key, exactly as they are written.
+//!
+//! Everything is optional here: what must be there is a rule of `check`, which can then name all that is missing at once.
+//! `docs/operators.md` describes every key; a test compares the two.
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::address::{Address, Host, Network, Target};
+use super::path::PathPattern;
+use super::reference::{PublicKeyReference, SecretReference};
+use super::units::{DurationText, LimitText, SizeText};
+use super::values::{
+    AccessFormat, AlgorithmWord, GrantWord, IsolationWord, LogFormat, Method, Name, OnFailureValue,
+};
+
+/// A value that knows where it stands.
+pub(super) type Field<T> = Option<Spanned<T>>;
+
+/// The tables and keys at the top of a file.
+pub(super) const TOP_KEYS: [&str; 14] = [
+    "version",
+    "include",
+    "server",
+    "admin",
+    "access-log",
+    "log",
+    "plugins",
+    "listen",
+    "upstream",
+    "plugin",
+    "consumer",
+    "tier",
+    "keys",
+    "route",
+];
+
+/// `[server]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct ServerFile {
+    /// Worker threads.
+    pub(super) workers: Field<u64>,
+    /// How long a drain waits for exchanges to end.
+    pub(super) drain_timeout: Field<DurationText>,
+}
+
+/// `[admin]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct AdminFile {
+    /// Where the admin listener listens.
+    pub(super) address: Field<Address>,
+}
+
+/// `[access-log]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct AccessLogFile {
+    /// Off, text or JSON.
+    pub(super) format: Field<AccessFormat>,
+    /// Where lines are appended instead of standard output.
+    pub(super) file: Field<String>,
+}
+
+/// `[log]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct LogFile {
+    /// What is logged.
+    pub(super) level: Field<String>,
+    /// Text or JSON.
+    pub(super) format: Field<LogFormat>,
+}
+
+/// `[plugins]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct PluginsFile {
+    /// Directory of compiled code.
+    pub(super) cache: Field<String>,
+    /// Most instances at once.
+    pub(super) max_instances: Field<u64>,
+    /// Most memory of one instance.
+    pub(super) max_memory: Field<SizeText>,
+    /// Whether changed components are loaded while running.
+    pub(super) watch: Option<bool>,
+}
+
+/// `[listen.NAME]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct ListenFile {
+    /// Where to listen.
+    pub(super) address: Field<Address>,
+    /// Most connections at once.
+    pub(super) max_connections: Field<u64>,
+    /// For a whole request head to arrive.
+    pub(super) header_timeout: Field<DurationText>,
+    /// For the next request of a kept connection to begin.
+    pub(super) idle_timeout: Field<DurationText>,
+    /// Most bytes of a request head.
+    pub(super) max_header_bytes: Field<SizeText>,
+    /// Most header fields of a request.
+    pub(super) max_headers: Field<u64>,
+    /// Most concurrent streams of one HTTP/2 connection.
+    pub(super) max_streams: Field<u64>,
+    /// Peers whose forwarding headers are believed.
+    pub(super) trusted_proxies: Option<Vec<Network>>,
+}
+
+/// `[upstream.NAME]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct UpstreamFile {
+    /// Addresses of the service.
+    pub(super) targets: Field<Vec<Target>>,
+    /// For a connection to be made.
+    pub(super) connect_timeout: Field<DurationText>,
+    /// For the next bytes of a response.
+    pub(super) read_timeout: Field<DurationText>,
+    /// For the whole response.
+    pub(super) total_timeout: Field<DurationText>,
+    /// Most idle connections kept.
+    pub(super) max_idle: Field<u64>,
+    /// How long an idle connection is kept.
+    pub(super) idle_timeout: Field<DurationText>,
+}
+
+/// `[plugin.NAME]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct PluginFile {
+    /// The component.
+    pub(super) file: Field<String>,
+    /// What the plugin's own `configure` gets.
+    pub(super) config: Field<toml::Table>,
+    /// Host interfaces that it may import.
+    pub(super) grants: Option<Vec<Spanned<GrantWord>>>,
+    /// Upstreams that it may call.
+    pub(super) upstreams: Option<Vec<Spanned<String>>>,
+    /// Whether instances serve more than one exchange.
+    pub(super) isolation: Option<IsolationWord>,
+    /// What happens to a request whose plugin failed.
+    pub(super) on_failure: Field<OnFailureValue>,
+    /// What one call may use.
+    pub(super) budget: Option<BudgetFile>,
+}
+
+/// `on-failure = { ... }`
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct ReplyFile {
+    /// Status code.
+    pub(super) status: Field<u64>,
+    /// Body, as plain text.
+    pub(super) body: Option<String>,
+}
+
+/// `[plugin.NAME.budget]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct BudgetFile {
+    /// CPU time of one call.
+    pub(super) cpu: Field<DurationText>,
+    /// Wall time of one call.
+    pub(super) wall: Field<DurationText>,
+    /// Linear memory of one instance.
+    pub(super) memory: Field<SizeText>,
+    /// Bytes that one call may move to the host.
+    pub(super) host_call_bytes: Field<SizeText>,
+    /// Outbound requests of one exchange.
+    pub(super) outbound_calls: Field<u64>,
+    /// Outbound requests under way at once.
+    pub(super) outbound_concurrency: Field<u64>,
+    /// Body of a reply.
+    pub(super) reply_size: Field<SizeText>,
+    /// Bodies that are handed to the plugin.
+    pub(super) body_size: Field<SizeText>,
+    /// Calls after which an instance is replaced.
+    pub(super) max_calls: Field<u64>,
+}
+
+/// `[consumer.NAME]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct ConsumerFile {
+    /// Which limits hold.
+    pub(super) tier: Field<String>,
+    /// Names of groups.
+    pub(super) groups: Option<Vec<Spanned<String>>>,
+    /// The operator's own identifier.
+    pub(super) custom_id: Field<String>,
+    /// Tokens that the consumer's issuer signs.
+    #[serde(default)]
+    pub(super) jwt: Vec<Spanned<JwtFile>>,
+    /// Keys that the consumer presents.
+    #[serde(default)]
+    pub(super) api_key: Vec<Spanned<ApiKeyFile>>,
+}
+
+/// `[[consumer.NAME.jwt]]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct JwtFile {
+    /// The `iss` claim.
+    pub(super) issuer: Field<String>,
+    /// The only algorithm that is accepted.
+    pub(super) algorithm: Field<AlgorithmWord>,
+    /// Where the shared secret is.
+    pub(super) secret: Field<SecretReference>,
+    /// The public key or where it is.
+    pub(super) public_key: Field<PublicKeyReference>,
+}
+
+/// `[[consumer.NAME.api-key]]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct ApiKeyFile {
+    /// Identifies the key in logs and headers.
+    pub(super) name: Field<Name>,
+    /// Where the key is.
+    pub(super) key: Field<SecretReference>,
+}
+
+/// `[tier.NAME]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct TierFile {
+    /// How much is allowed how often.
+    pub(super) limits: Field<Vec<LimitText>>,
+}
+
+/// `[keys.NAME]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct KeysFile {
+    /// The only algorithm that is accepted.
+    pub(super) algorithm: Field<AlgorithmWord>,
+    /// `kid`, where tokens name one.
+    pub(super) id: Field<String>,
+    /// Where the shared secret is.
+    pub(super) secret: Field<SecretReference>,
+    /// The public key or where it is.
+    pub(super) public_key: Field<PublicKeyReference>,
+}
+
+/// `[[route]]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct RouteFile {
+    /// Names the route in logs and metrics.
+    pub(super) name: Field<Name>,
+    /// Which hosts it is for.
+    pub(super) hosts: Option<Vec<Spanned<Host>>>,
+    /// Which paths it is for.
+    pub(super) path: Field<PathPattern>,
+    /// Which methods it is for.
+    pub(super) methods: Option<Vec<Spanned<Method>>>,
+    /// The chain.
+    pub(super) plugins: Option<Vec<Spanned<String>>>,
+    /// The upstream that answers.
+    pub(super) upstream: Field<String>,
+    /// The plugin that answers.
+    pub(super) responder: Field<String>,
+    /// From the request's head to the response's head.
+    pub(super) timeout: Field<DurationText>,
+    /// Most bytes of a request body.
+    pub(super) max_request_body: Field<SizeText>,
+}

@@ -1,0 +1,235 @@
+//! Holds `docs/operators.md` and the structs of `file.rs` together: every key has its row, every row a key, and the defaults
+//! that the page shows are the real ones.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::defaults::*;
+use super::file::TOP_KEYS;
+use super::units::show_size;
+
+const PAGE: &str = include_str!("../../../docs/operators.md");
+const STRUCTS: &str = include_str!("file.rs");
+
+/// The keys of each table, read from the source: the first line of a struct's comment names the table in backticks.
+fn keys_of_structs() -> BTreeMap<String, BTreeSet<String>> {
+    let mut tables: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut table = String::new();
+    for line in STRUCTS.lines() {
+        if let Some(comment) = line
+            .strip_prefix("/// `")
+            .and_then(|rest| rest.strip_suffix('`'))
+        {
+            table = comment.to_owned();
+        } else if let Some(field) = line.strip_prefix("    pub(super) ") {
+            let name = field.split(':').next().unwrap_or_default();
+            // A table of its own in the page, not a row.
+            if !["budget", "jwt", "api_key"].contains(&name) {
+                tables
+                    .entry(table.clone())
+                    .or_default()
+                    .insert(name.replace('_', "-"));
+            }
+        }
+    }
+    tables
+}
+
+/// The rows below each heading of the page that is a table's name: the key, and the cell of its default.
+fn rows_of_page() -> BTreeMap<String, BTreeMap<String, String>> {
+    let mut tables: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
+    let mut table = None;
+    for line in PAGE.lines() {
+        if line.starts_with('#') {
+            table = line
+                .strip_prefix("### `")
+                .and_then(|rest| rest.strip_suffix('`'))
+                .map(str::to_owned);
+        }
+        let (Some(table), Some(row)) = (&table, line.strip_prefix("| `")) else {
+            continue;
+        };
+        let mut cells = row.split(" | ");
+        let key = cells
+            .next()
+            .unwrap_or_default()
+            .trim_end_matches('`')
+            .to_owned();
+        let default = cells
+            .nth(1)
+            .unwrap_or_default()
+            .trim_matches('`')
+            .to_owned();
+        tables
+            .entry(table.clone())
+            .or_default()
+            .insert(key, default);
+    }
+    tables
+}
+
+#[test]
+fn every_key_has_its_row_and_every_row_a_key() {
+    let rows: BTreeMap<String, BTreeSet<String>> = rows_of_page()
+        .into_iter()
+        .filter(|(table, _)| table != "version" && table != "include")
+        .map(|(table, rows)| (table, rows.into_keys().collect()))
+        .collect();
+    assert_eq!(rows, keys_of_structs());
+}
+
+#[test]
+fn every_table_is_on_the_page() {
+    for key in TOP_KEYS {
+        let headings = [
+            format!("### `{key}`"),
+            format!("### `[{key}]`"),
+            format!("### `[{key}.NAME]`"),
+            format!("### `[[{key}]]`"),
+        ];
+        assert!(
+            headings
+                .iter()
+                .any(|heading| PAGE.lines().any(|line| line == heading)),
+            "{key}"
+        );
+    }
+}
+
+/// A default as an operator would write it: table, key, value.
+type Row = (&'static str, &'static str, String);
+
+fn duration(value: Duration) -> String {
+    text(humantime::format_duration(value))
+}
+
+fn text(value: impl std::fmt::Display) -> String {
+    format!("\"{value}\"")
+}
+
+fn size(value: usize) -> String {
+    text(show_size(value as u64))
+}
+
+fn of_the_gateway() -> Vec<Row> {
+    let server = "[server]";
+    let log = "[log]";
+    let plugins = "[plugins]";
+    vec![
+        (
+            server,
+            "drain-timeout",
+            duration(DEFAULT_SERVER_DRAIN_TIMEOUT),
+        ),
+        (log, "level", text(DEFAULT_LOG_LEVEL)),
+        (
+            plugins,
+            "max-instances",
+            DEFAULT_PLUGINS_MAX_INSTANCES.to_string(),
+        ),
+        (plugins, "max-memory", size(DEFAULT_PLUGINS_MAX_MEMORY)),
+        (plugins, "watch", DEFAULT_PLUGINS_WATCH.to_string()),
+    ]
+}
+
+fn of_listeners_and_upstreams() -> Vec<Row> {
+    let listen = "[listen.NAME]";
+    let upstream = "[upstream.NAME]";
+    vec![
+        (
+            listen,
+            "max-connections",
+            DEFAULT_LISTEN_MAX_CONNECTIONS.to_string(),
+        ),
+        (
+            listen,
+            "header-timeout",
+            duration(DEFAULT_LISTEN_HEADER_TIMEOUT),
+        ),
+        (
+            listen,
+            "idle-timeout",
+            duration(DEFAULT_LISTEN_IDLE_TIMEOUT),
+        ),
+        (
+            listen,
+            "max-header-bytes",
+            size(DEFAULT_LISTEN_MAX_HEADER_BYTES),
+        ),
+        (
+            listen,
+            "max-headers",
+            DEFAULT_LISTEN_MAX_HEADERS.to_string(),
+        ),
+        (
+            listen,
+            "max-streams",
+            DEFAULT_LISTEN_MAX_STREAMS.to_string(),
+        ),
+        (
+            upstream,
+            "connect-timeout",
+            duration(DEFAULT_UPSTREAM_CONNECT_TIMEOUT),
+        ),
+        (
+            upstream,
+            "read-timeout",
+            duration(DEFAULT_UPSTREAM_READ_TIMEOUT),
+        ),
+        (upstream, "max-idle", DEFAULT_UPSTREAM_MAX_IDLE.to_string()),
+        (
+            upstream,
+            "idle-timeout",
+            duration(DEFAULT_UPSTREAM_IDLE_TIMEOUT),
+        ),
+    ]
+}
+
+fn of_budgets_and_routes() -> Vec<Row> {
+    let budget = "[plugin.NAME.budget]";
+    let route = "[[route]]";
+    vec![
+        (budget, "cpu", duration(DEFAULT_BUDGET_CPU)),
+        (budget, "wall", duration(DEFAULT_BUDGET_WALL)),
+        (budget, "memory", size(DEFAULT_BUDGET_MEMORY)),
+        (
+            budget,
+            "host-call-bytes",
+            size(DEFAULT_BUDGET_HOST_CALL_BYTES),
+        ),
+        (
+            budget,
+            "outbound-calls",
+            DEFAULT_BUDGET_OUTBOUND_CALLS.to_string(),
+        ),
+        (
+            budget,
+            "outbound-concurrency",
+            DEFAULT_BUDGET_OUTBOUND_CONCURRENCY.to_string(),
+        ),
+        (budget, "reply-size", size(DEFAULT_BUDGET_REPLY_SIZE)),
+        (budget, "body-size", size(DEFAULT_BUDGET_BODY_SIZE)),
+        (budget, "max-calls", DEFAULT_BUDGET_MAX_CALLS.to_string()),
+        (route, "timeout", duration(DEFAULT_ROUTE_TIMEOUT)),
+        (
+            route,
+            "max-request-body",
+            text(show_size(DEFAULT_ROUTE_MAX_REQUEST_BODY)),
+        ),
+    ]
+}
+
+#[test]
+fn the_page_shows_the_real_defaults() {
+    let rows = rows_of_page();
+    for (table, key, value) in [
+        of_the_gateway(),
+        of_listeners_and_upstreams(),
+        of_budgets_and_routes(),
+    ]
+    .concat()
+    {
+        let shown = rows.get(table).and_then(|rows| rows.get(key));
+        assert_eq!(shown, Some(&value), "{table} {key}");
+    }
+}
