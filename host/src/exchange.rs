@@ -69,8 +69,8 @@ pub struct Exchange {
     pub code: Option<Arc<str>>,
     /// Details of a failure, for the log only.
     pub detail: Option<String>,
-    /// Bytes of the request body that arrived.
-    pub request_bytes: Arc<AtomicU64>,
+    /// Counts the bytes of the request body as they arrive, where there is one.
+    pub request_bytes: Option<Arc<AtomicU64>>,
     /// Bytes of the response body that were handed to the connection.
     pub response_bytes: u64,
     /// Whether the response body came to its end.
@@ -96,7 +96,7 @@ impl Exchange {
     /// Bytes of the request body that have arrived.
     #[must_use]
     pub fn received(&self) -> u64 {
-        self.request_bytes.load(Ordering::Relaxed)
+        self.request_bytes.as_ref().map_or(0, |bytes| bytes.load(Ordering::Relaxed))
     }
 
     /// Name of the route, empty while there is none.

@@ -1,2 +1,10 @@
-//! Postern.
-fn main() {}
+//! The `postern` command.
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    postern::cli::main()
+}

@@ -92,9 +92,24 @@ pub struct Peer {
     pub address: SocketAddr,
     /// The address that it came to.
     pub local: SocketAddr,
+    /// The peer's address as a header value: made once a connection, sent on with every request.
+    pub forwarded_for: http::HeaderValue,
+    /// Whether its `Forwarded` and `X-Forwarded-*` headers are believed.
+    pub trusted: bool,
+    /// Whose addresses in `X-Forwarded-For` are proxies, not clients.
+    pub trusted_proxies: Arc<[ipnet::IpNet]>,
 }
 
 impl Peer {
+    /// The other end of a connection that a listener accepted.
+    #[must_use]
+    pub fn new(listener: Arc<str>, address: SocketAddr, local: SocketAddr, trusted_proxies: Arc<[ipnet::IpNet]>) -> Self {
+        let ip = address.ip().to_canonical();
+        let forwarded_for = http::HeaderValue::from_str(&ip.to_string()).expect("an address is visible ASCII");
+        let trusted = trusted_proxies.iter().any(|range| range.contains(&ip));
+        Self { listener, address, local, forwarded_for, trusted, trusted_proxies }
+    }
+
     /// The peer's address, an IPv4 one also where the socket is IPv6.
     #[must_use]
     pub fn ip(&self) -> IpAddr {

@@ -100,11 +100,14 @@ fn parameter(segment: &str, is_last: bool) -> Result<Option<&str>, Refusal> {
 /// Where the one parameter of a segment opens and closes.
 fn braces(segment: &str) -> Result<Option<(usize, usize)>, Refusal> {
     let mut found: Option<(usize, Option<usize>)> = None;
+    let mut has_literal = false;
     let mut bytes = segment.bytes().enumerate().peekable();
     while let Some((index, byte)) = bytes.next() {
         let open = matches!(found, Some((_, None)));
         match byte {
-            b'{' | b'}' if !open && bytes.next_if(|&(_, next)| next == byte).is_some() => {}
+            b'{' | b'}' if !open && bytes.next_if(|&(_, next)| next == byte).is_some() => {
+                has_literal = true;
+            }
             b'{' if open => return Err(unbalanced(segment)),
             b'{' if found.is_some() => {
                 return Err(Refusal::new(format!(
@@ -121,6 +124,10 @@ fn braces(segment: &str) -> Result<Option<(usize, usize)>, Refusal> {
     }
     match found {
         None => Ok(None),
+        // The router loses count of a literal brace right behind a parameter.
+        Some(_) if has_literal => Err(Refusal::new(format!(
+            "a segment has a parameter or literal braces, not both, found {segment:?}"
+        ))),
         Some((open, Some(close))) => Ok(Some((open, close))),
         Some((_, None)) => Err(unbalanced(segment)),
     }
@@ -162,7 +169,7 @@ mod tests {
         for wrong in [
             "", "orders", "*", "/a?b", "/a#b", "/a b", "/ä", "//", "/a//b", "/./a", "/a/..", "/{}",
             "/{*}", "/{id", "/id}", "/{a}{b}", "/{a/b}", "/{a}/{a}", "/{*a}/b", "/x{*a}", "/{a.b}",
-            "/{a{b}}",
+            "/{a{b}}", "/{a}{{", "/{{{a}}}",
         ] {
             assert!(check(wrong).is_err(), "{wrong}");
         }
@@ -170,8 +177,10 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(400000) })]
+
         #[test]
-        fn what_is_accepted_is_accepted_by_the_router(path in "/[a{}*/.-]{0,12}") {
+        fn what_is_accepted_is_accepted_by_the_router(path in "/([a/.*-]|\\{a\\}|\\{b\\}|\\{\\*c\\}|\\{|\\}|\\{\\{|\\}\\}){0,8}") {
             if check(&path).is_ok() {
                 prop_assert!(matchit::Router::new().insert(path.as_str(), ()).is_ok());
             }

@@ -1,0 +1,97 @@
+//! Workers: one thread each, with its own runtime, connections and plugin instances.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use tokio::runtime::Builder;
+
+use super::services::WorkerUpstreams;
+use crate::clock::Clock;
+use crate::listener::{Acceptor, Handler, Listener};
+use crate::plugin;
+use crate::proxy::{self, ExchangeBody, Snapshot, View};
+use crate::shutdown::{DrainSignal, Tasks};
+use crate::types::Peer;
+
+/// The views of all workers: publishing a snapshot gives each a new one.
+#[derive(Clone)]
+pub(super) struct Views(Arc<[ArcSwap<View>]>);
+
+impl Views {
+    pub(super) fn new(snapshot: &Arc<Snapshot>, workers: usize) -> Self {
+        Self((0..workers).map(|worker| ArcSwap::from_pointee(view(snapshot, worker))).collect())
+    }
+
+    /// From here on, exchanges that begin are served by this snapshot.
+    pub(super) fn publish(&self, snapshot: &Arc<Snapshot>) {
+        for (worker, current) in self.0.iter().enumerate() {
+            current.store(Arc::new(view(snapshot, worker)));
+        }
+    }
+}
+
+impl Views {
+    /// The upstreams that serve now.
+    pub(super) fn upstreams(&self) -> Arc<crate::upstream::Upstreams> {
+        let view = self.0.first().expect("there is at least one worker").load();
+        Arc::clone(&view.snapshot.upstreams)
+    }
+}
+
+fn view(snapshot: &Arc<Snapshot>, worker: usize) -> View {
+    let upstreams = Arc::clone(&snapshot.upstreams);
+    let outbound = Arc::new(WorkerUpstreams { worker, upstreams });
+    View { snapshot: Arc::clone(snapshot), worker: plugin::Worker { index: worker, outbound } }
+}
+
+/// Serves requests on behalf of one worker.
+#[derive(Clone)]
+struct WorkerHandler {
+    views: Views,
+    index: usize,
+    clock: Clock,
+}
+
+impl Handler for WorkerHandler {
+    async fn handle(&self, request: Request<Incoming>, peer: Arc<Peer>) -> Response<ExchangeBody> {
+        let view = self.views.0.get(self.index).expect("there is a view for each worker").load_full();
+        proxy::handle(view, &self.clock, request, &peer).await
+    }
+}
+
+/// What a worker is made of.
+pub(super) struct WorkerPlan {
+    pub(super) index: usize,
+    pub(super) listeners: Vec<Arc<Listener>>,
+    pub(super) views: Views,
+    pub(super) clock: Clock,
+    pub(super) drain: DrainSignal,
+    pub(super) drain_timeout: Duration,
+}
+
+/// Starts a worker. Its thread ends when it has been drained.
+pub(super) fn spawn(plan: WorkerPlan) -> std::io::Result<JoinHandle<std::io::Result<()>>> {
+    std::thread::Builder::new().name(format!("postern-worker-{}", plan.index)).spawn(move || {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(work(plan))
+    })
+}
+
+async fn work(plan: WorkerPlan) -> std::io::Result<()> {
+    let WorkerPlan { index, listeners, views, clock, mut drain, drain_timeout } = plan;
+    let handler = WorkerHandler { views, index, clock };
+    let tasks = Tasks::default();
+    for listener in listeners {
+        let acceptor = Acceptor::new(listener)?;
+        tokio::spawn(acceptor.run(handler.clone(), drain.clone(), tasks.guard()));
+    }
+    drain.draining().await;
+    if tokio::time::timeout(drain_timeout, tasks.finished()).await.is_err() {
+        tracing::warn!(worker = index, timeout = ?drain_timeout, "drain timeout: open connections are cut off");
+    }
+    Ok(())
+}

@@ -1,0 +1,250 @@
+//! The body of a message, in either direction: streamed, whole, or absent.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep};
+
+/// Why a body broke off.
+#[derive(Debug)]
+pub enum BodyError {
+    /// It is larger than allowed.
+    TooLarge,
+    /// No bytes came for too long.
+    Timeout,
+    /// The connection that it came from failed.
+    Broken(hyper::Error),
+}
+
+impl fmt::Display for BodyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLarge => f.write_str("the body is larger than allowed"),
+            Self::Timeout => f.write_str("no bytes of the body came in time"),
+            Self::Broken(_) => f.write_str("the body broke off"),
+        }
+    }
+}
+
+impl StdError for BodyError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            Self::Broken(error) => Some(error),
+            Self::TooLarge | Self::Timeout => None,
+        }
+    }
+}
+
+/// Longer waits than this are this long: adding them to an instant cannot overflow.
+const FAR: Duration = Duration::from_secs(365 * 24 * 3_600);
+
+/// The body of a request or a response.
+#[derive(Debug, Default)]
+pub struct Body(Kind);
+
+#[derive(Debug, Default)]
+enum Kind {
+    #[default]
+    Empty,
+    Whole(Bytes),
+    Stream(Box<Stream>),
+}
+
+/// A body on its way, with its limits.
+#[derive(Debug)]
+struct Stream {
+    incoming: Incoming,
+    /// Bytes that may still come.
+    left: u64,
+    /// Counts what came.
+    counter: Option<Arc<AtomicU64>>,
+    /// Longest wait for the next bytes.
+    patience: Option<Duration>,
+    /// When the whole body must have come.
+    deadline: Option<Instant>,
+    /// Made at the first wait: most bodies never wait.
+    timer: Option<Pin<Box<Sleep>>>,
+    /// Released when the body has come to its end.
+    lease: Option<Box<dyn Lease>>,
+    done: bool,
+}
+
+/// Something that is needed for as long as a body comes, such as the connection that it comes from.
+pub trait Lease: Send + Sync {
+    /// Called at a clean end. Without it, dropping the lease means that the body was given up.
+    fn release(self: Box<Self>);
+}
+
+impl fmt::Debug for dyn Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Lease")
+    }
+}
+
+impl Body {
+    /// No body.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self::default()
+    }
+
+    /// A body that is in memory.
+    #[must_use]
+    pub fn whole(bytes: Bytes) -> Self {
+        if bytes.is_empty() { Self::empty() } else { Self(Kind::Whole(bytes)) }
+    }
+
+    /// The body of a request, counted and limited.
+    #[must_use]
+    pub fn request(incoming: Incoming, limit: u64, counter: Arc<AtomicU64>) -> Self {
+        let counter = Some(counter);
+        let stream = Stream { incoming, left: limit, counter, patience: None, deadline: None, timer: None, lease: None, done: false };
+        Self(Kind::Stream(Box::new(stream)))
+    }
+
+    /// The body of a response, which must keep coming and end within `limit`, and the lease on where it comes from.
+    #[must_use]
+    pub fn response(incoming: Incoming, patience: Duration, limit: Option<Duration>, lease: Box<dyn Lease>) -> Self {
+        if incoming.is_end_stream() {
+            lease.release();
+            return Self::empty();
+        }
+        let (patience, lease) = (Some(patience), Some(lease));
+        let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
+        let stream = Stream { incoming, left: u64::MAX, counter: None, patience, deadline, timer: None, lease, done: false };
+        Self(Kind::Stream(Box::new(stream)))
+    }
+
+    /// Reads all of it.
+    ///
+    /// # Errors
+    /// When it has more than `limit` bytes, or breaks off.
+    pub async fn collect(self, limit: usize) -> Result<(Bytes, HeaderMap), BodyError> {
+        let mut stream = match self.0 {
+            Kind::Empty => return Ok((Bytes::new(), HeaderMap::new())),
+            Kind::Whole(bytes) if bytes.len() > limit => return Err(BodyError::TooLarge),
+            Kind::Whole(bytes) => return Ok((bytes, HeaderMap::new())),
+            Kind::Stream(_) => self,
+        };
+        if stream.size_hint().lower() > limit as u64 {
+            return Err(BodyError::TooLarge);
+        }
+        let mut first = Bytes::new();
+        let mut all = BytesMut::new();
+        let mut trailers = HeaderMap::new();
+        while let Some(frame) = stream.frame().await {
+            match frame?.into_data() {
+                Ok(data) if first.is_empty() && all.is_empty() => first = data,
+                Ok(data) => {
+                    if all.is_empty() {
+                        all.extend_from_slice(&std::mem::take(&mut first));
+                    }
+                    all.extend_from_slice(&data);
+                }
+                Err(frame) => trailers = frame.into_trailers().unwrap_or_default(),
+            }
+            if first.len().max(all.len()) > limit {
+                return Err(BodyError::TooLarge);
+            }
+        }
+        let bytes = if all.is_empty() { first } else { all.freeze() };
+        Ok((bytes, trailers))
+    }
+}
+
+impl Stream {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match Pin::new(&mut self.incoming).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                self.timer = None;
+                let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+                if length > self.left {
+                    self.done = true;
+                    return Poll::Ready(Some(Err(BodyError::TooLarge)));
+                }
+                self.left -= length;
+                if let Some(counter) = &self.counter {
+                    counter.fetch_add(length, Ordering::Relaxed);
+                }
+                // Whoever reads a body of known length does not ask again after its last byte.
+                if self.incoming.is_end_stream() {
+                    self.finish();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => {
+                self.done = true;
+                Poll::Ready(Some(Err(BodyError::Broken(error))))
+            }
+            Poll::Ready(None) => {
+                self.finish();
+                Poll::Ready(None)
+            }
+            Poll::Pending => self.poll_patience(cx),
+        }
+    }
+
+    fn finish(&mut self) {
+        self.done = true;
+        if let Some(lease) = self.lease.take() {
+            lease.release();
+        }
+    }
+
+    fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Some(patience) = self.patience else { return Poll::Pending };
+        let timer = self.timer.get_or_insert_with(|| {
+            let end = Instant::now() + patience.min(FAR);
+            Box::pin(tokio::time::sleep_until(self.deadline.map_or(end, |deadline| deadline.min(end))))
+        });
+        if timer.as_mut().poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        self.done = true;
+        Poll::Ready(Some(Err(BodyError::Timeout)))
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut self.0 {
+            Kind::Empty => Poll::Ready(None),
+            Kind::Whole(bytes) => {
+                let bytes = std::mem::take(bytes);
+                self.0 = Kind::Empty;
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            Kind::Stream(stream) if stream.done => Poll::Ready(None),
+            Kind::Stream(stream) => stream.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Kind::Empty => true,
+            Kind::Whole(_) => false,
+            Kind::Stream(stream) => stream.done || stream.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Kind::Empty => SizeHint::with_exact(0),
+            Kind::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Kind::Stream(stream) => stream.incoming.size_hint(),
+        }
+    }
+}

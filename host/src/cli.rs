@@ -1,0 +1,74 @@
+//! The command line: one file for each subcommand.
+
+mod check;
+mod run;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Exit code for a configuration that is wrong.
+const EXIT_CONFIG: u8 = 2;
+/// Exit code for everything else that keeps the gateway from starting.
+const EXIT_START: u8 = 1;
+
+/// An API gateway programmed with sandboxed WebAssembly plugins.
+#[derive(Debug, Parser)]
+#[command(name = "postern", version, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// The same as `postern run --config FILE`.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve until SIGTERM or SIGINT; SIGHUP reloads the configuration.
+    Run(ConfigArgs),
+    /// Check a configuration and its plugins, without opening sockets.
+    Check(ConfigArgs),
+}
+
+#[derive(Debug, Args)]
+struct ConfigArgs {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE", default_value = "postern.toml")]
+    config: PathBuf,
+}
+
+/// Does what the command line says.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match (cli.command, cli.config) {
+        (Some(Command::Run(args)), None) => run::run(&args.config),
+        (None, Some(config)) => run::run(&config),
+        (Some(Command::Check(args)), None) => check::check(&args.config),
+        (Some(Command::Run(_) | Command::Check(_)), Some(_)) => {
+            fail(EXIT_CONFIG, "name the configuration after the command: postern run --config FILE")
+        }
+        // clap shows the help then.
+        (None, None) => ExitCode::from(EXIT_CONFIG),
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the command line speaks to a person")]
+fn fail(code: u8, message: impl std::fmt::Display) -> ExitCode {
+    eprintln!("postern: {message}");
+    ExitCode::from(code)
+}
+
+/// Says what keeps the gateway from starting.
+fn refuse(error: &crate::app::StartError) -> ExitCode {
+    match error {
+        crate::app::StartError::Config(problems) => {
+            let count = problems.len();
+            let noun = if count == 1 { "problem" } else { "problems" };
+            fail(EXIT_CONFIG, format_args!("{count} {noun} in the configuration\n\n{problems}"))
+        }
+        other => fail(EXIT_START, other),
+    }
+}

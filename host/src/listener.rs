@@ -1,0 +1,83 @@
+//! Listeners: sockets, and the connections that come in on them.
+
+mod accept;
+mod activity;
+mod connection;
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+pub use accept::{Acceptor, Handler};
+
+use crate::config::ListenerConfig;
+use crate::telemetry::ListenerMetrics;
+
+/// Connections that the kernel may hold for us until we accept them.
+const BACKLOG: i32 = 4_096;
+
+/// An open socket and its settings, shared by all workers.
+pub struct Listener {
+    config: ListenerConfig,
+    socket: TcpListener,
+    address: SocketAddr,
+    connections: Arc<AtomicUsize>,
+    trusted_proxies: Arc<[ipnet::IpNet]>,
+    metrics: Arc<ListenerMetrics>,
+}
+
+/// A socket cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("listener {name:?} cannot listen on {address}: {source}{}", hint(source))]
+pub struct ListenError {
+    name: Arc<str>,
+    address: SocketAddr,
+    source: std::io::Error,
+}
+
+fn hint(source: &std::io::Error) -> &'static str {
+    match source.kind() {
+        std::io::ErrorKind::AddrInUse => "; another process listens there (`ss -ltnp` shows which), or choose another port",
+        std::io::ErrorKind::PermissionDenied => "; ports below 1024 need the capability CAP_NET_BIND_SERVICE",
+        std::io::ErrorKind::AddrNotAvailable => "; this machine does not have that address",
+        _ => "",
+    }
+}
+
+impl Listener {
+    /// Opens the socket.
+    ///
+    /// # Errors
+    /// When the address is taken, or not ours to take.
+    pub fn open(config: ListenerConfig, metrics: Arc<ListenerMetrics>) -> Result<Self, ListenError> {
+        let failed = |source| ListenError { name: Arc::clone(&config.name), address: config.address, source };
+        let socket = bind(config.address).map_err(failed)?;
+        let address = socket.local_addr().map_err(failed)?;
+        let trusted_proxies = config.trusted_proxies.clone().into();
+        Ok(Self { config, socket, address, connections: Arc::default(), trusted_proxies, metrics })
+    }
+
+    /// `NAME`
+    #[must_use]
+    pub fn name(&self) -> &Arc<str> {
+        &self.config.name
+    }
+
+    /// The address, with the port that the system chose if it was to choose one.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // A restart must not wait for connections in TIME_WAIT.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}

@@ -1,0 +1,112 @@
+//! One connection: which version of HTTP it speaks, its requests one after another or at once, and its end.
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulConnection;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use super::accept::Handler;
+use super::activity::{Activity, Overdue, Tracked, Watch, Watched};
+use crate::config::ListenerConfig;
+use crate::shutdown::DrainSignal;
+use crate::types::Peer;
+
+/// How an HTTP/2 connection begins (RFC 9113, 3.4); no method of HTTP/1.1 begins like this.
+const H2_PREFACE: &[u8] = b"PRI";
+/// Between looks at a connection that has sent less than that.
+const PREFACE_PAUSE: Duration = Duration::from_millis(10);
+const H2_PING_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Serves a connection to its end.
+pub(super) async fn serve<H: Handler>(stream: TcpStream, config: &ListenerConfig, handler: H, peer: Arc<Peer>, drain: DrainSignal) {
+    let address = peer.address;
+    let Ok(Ok(http2)) = tokio::time::timeout(config.header_timeout, speaks_http2(&stream)).await else { return };
+    let activity = Arc::new(Activity::default());
+    let watch = Watch::new(Arc::clone(&activity), config.header_timeout, config.idle_timeout);
+    let io = Watched::new(TokioIo::new(stream), Arc::clone(&activity));
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (handler, peer, progress) = (handler.clone(), Arc::clone(&peer), activity.begin());
+        async move {
+            let response: Response<_> = handler.handle(request, peer).await;
+            Ok::<_, Infallible>(response.map(|body| Tracked { body, progress }))
+        }
+    });
+    let ended = match http2 {
+        true => {
+            let mut builder = http2::Builder::new(TokioExecutor::new());
+            builder
+                .timer(TokioTimer::new())
+                .max_concurrent_streams(config.max_streams)
+                .max_header_list_size(u32::try_from(config.max_header_bytes).unwrap_or(u32::MAX))
+                .keep_alive_interval(H2_PING_INTERVAL);
+            drive(builder.serve_connection(io, service), watch, drain).await
+        }
+        false => {
+            let mut builder = http1::Builder::new();
+            builder
+                .max_headers(config.max_headers)
+                .max_header_size(config.max_header_bytes)
+                .half_close(false)
+                .header_read_timeout(None);
+            drive(builder.serve_connection(io, service), watch, drain).await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(client = %address, %error, "connection ended");
+    }
+}
+
+/// Whether the client speaks HTTP/2 with prior knowledge.
+async fn speaks_http2(stream: &TcpStream) -> std::io::Result<bool> {
+    let mut first = [0; H2_PREFACE.len()];
+    loop {
+        let read = stream.peek(&mut first).await?;
+        let seen = first.get(..read).unwrap_or_default();
+        if read == 0 || read == first.len() || !H2_PREFACE.starts_with(seen) {
+            return Ok(seen == H2_PREFACE);
+        }
+        tokio::time::sleep(PREFACE_PAUSE).await;
+    }
+}
+
+/// Polls a connection until it ends, is overdue, or has been drained.
+async fn drive<C: GracefulConnection>(connection: C, mut watch: Watch, mut drain: DrainSignal) -> Result<(), C::Error> {
+    let mut connection = pin!(connection);
+    let interval = watch.interval();
+    let mut look = pin!(tokio::time::sleep(interval));
+    let mut closing = drain.is_draining();
+    if closing {
+        connection.as_mut().graceful_shutdown();
+    }
+    loop {
+        tokio::select! {
+            biased;
+            ended = connection.as_mut() => return ended,
+            () = drain.draining(), if !closing => {
+                connection.as_mut().graceful_shutdown();
+                closing = true;
+            }
+            () = look.as_mut() => {
+                let now = Instant::now();
+                match watch.look(now) {
+                    Some(Overdue::Idle) if !closing => {
+                        connection.as_mut().graceful_shutdown();
+                        closing = true;
+                    }
+                    Some(Overdue::Head | Overdue::Idle) => return Ok(()),
+                    None => {}
+                }
+                look.as_mut().reset(now + interval);
+            }
+        }
+    }
+}

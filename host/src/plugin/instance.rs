@@ -1,0 +1,194 @@
+//! One live instance: a store, the guest's exports, and a call under its budgets.
+
+use std::sync::Arc;
+
+use wasmtime::component::{ComponentNamedList, Lift, Lower, TypedFunc};
+use wasmtime::{Store, Trap, UpdateDeadline, WasmBacktrace};
+
+use super::bindings::exports::postern::plugin as exports;
+use super::bindings::exports::postern::plugin::lifecycle::Interest;
+use super::component::Linked;
+use super::engine::TICK;
+use super::error::{CallError, FailureReason};
+use super::ports::Outbound;
+use super::state::{Shared, State};
+use crate::exchange::Exchange;
+
+/// `configure` may take this many ticks, on a fiber: it runs seldom, and compiles patterns and the like.
+const CONFIGURE_TICKS: u64 = 1_000;
+/// The same where it runs on a worker's stack.
+const INLINE_CONFIGURE_TICKS: u64 = 3;
+/// An instance whose memory grew by more than this is not kept: linear memory never shrinks.
+const KEPT_GROWTH_BYTES: usize = 1 << 20;
+/// Handles that a guest may hold; it gets them only for standard streams.
+const MAX_HANDLES: usize = 100;
+
+/// A guest that has been configured.
+pub(super) struct Instance {
+    store: Store<State>,
+    guests: Guests,
+    calls: u32,
+    memory_at_start: usize,
+}
+
+/// The exports of one instance.
+pub(super) struct Guests {
+    pub(super) request: Option<exports::request_phase::Guest>,
+    pub(super) request_body: Option<exports::request_body_phase::Guest>,
+    pub(super) response: Option<exports::response_phase::Guest>,
+    pub(super) response_body: Option<exports::response_body_phase::Guest>,
+    pub(super) responder: Option<exports::responder::Guest>,
+}
+
+impl Instance {
+    /// Makes an instance and configures it. On a fiber, unless `inline`: then `configure` is known to be short.
+    pub(super) async fn start(
+        linked: &Linked,
+        shared: &Arc<Shared>,
+        outbound: Arc<dyn Outbound>,
+        config: &str,
+        inline: bool,
+    ) -> Result<(Self, Interest), CallError> {
+        let mut store = Store::new(linked.pre.engine(), State::new(Arc::clone(shared), outbound));
+        store.limiter(|state| &mut state.memory);
+        store.set_hostcall_fuel(shared.budget.host_call_bytes);
+        store.set_max_component_handles(MAX_HANDLES);
+        store.epoch_deadline_callback(|mut store| {
+            let state = store.data_mut();
+            if state.ticks_left == 0 {
+                return Ok(UpdateDeadline::Interrupt);
+            }
+            state.ticks_left -= 1;
+            Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
+        });
+        store.set_epoch_deadline(CONFIGURE_TICKS);
+        let failed = |error: &wasmtime::Error| CallError::new(FailureReason::Start, format!("it cannot be instantiated: {error:#}"));
+        let instance = if inline && !linked.suspends {
+            linked.pre.instantiate(&mut store)
+        } else {
+            linked.pre.instantiate_async(&mut store).await
+        };
+        let instance = instance.map_err(|error| failed(&error))?;
+        let lifecycle = linked.exports.lifecycle.load(&mut store, &instance).map_err(|error| failed(&error))?;
+        let guests = load_guests(&mut store, &instance, &linked.exports).map_err(|error| failed(&error))?;
+        let mut instance = Self { store, guests, calls: 0, memory_at_start: 0 };
+        let mode = if inline && !linked.suspends { Mode::Inline(INLINE_CONFIGURE_TICKS) } else { Mode::Fiber(CONFIGURE_TICKS) };
+        let interest = instance.call(lifecycle.func_configure(), (config,), mode).await?;
+        let interest = interest.map_err(|message| CallError::new(FailureReason::Error, message))?;
+        instance.memory_at_start = instance.store.data().memory.used;
+        Ok((instance, interest))
+    }
+
+    /// What the guest exports.
+    pub(super) fn guests(&self) -> &Guests {
+        &self.guests
+    }
+
+    /// Gives the instance the exchange that its next call serves.
+    pub(super) fn begin(&mut self, exchange: Box<Exchange>) {
+        self.store.data_mut().exchange = Some(exchange);
+    }
+
+    /// Takes the exchange back.
+    pub(super) fn end(&mut self) -> Option<Box<Exchange>> {
+        let state = self.store.data_mut();
+        state.end_of_call();
+        state.exchange.take()
+    }
+
+    /// Calls an export. After an error the instance is dead and must be dropped.
+    pub(super) async fn call<P, R>(&mut self, func: TypedFunc<P, (R,)>, params: P, mode: Mode) -> Result<R, CallError>
+    where
+        P: ComponentNamedList + Lower + Send + Sync,
+        R: Lift + Send + Sync + 'static,
+        (R,): ComponentNamedList,
+    {
+        self.calls = self.calls.saturating_add(1);
+        let result = match mode {
+            Mode::Inline(ticks) => {
+                self.store.data_mut().ticks_left = 0;
+                // The current tick has begun already: one more, so that the budget is never cut short.
+                self.store.set_epoch_deadline(ticks + 1);
+                func.call(&mut self.store, params)
+            }
+            Mode::Fiber(ticks) => {
+                self.store.data_mut().ticks_left = ticks;
+                self.store.set_epoch_deadline(1);
+                func.call_async(&mut self.store, params).await
+            }
+        };
+        result.map(|(value,)| value).map_err(|error| self.explain(&error))
+    }
+
+    /// Whether it may serve again.
+    pub(super) fn is_worth_keeping(&self, max_calls: u32) -> bool {
+        self.calls < max_calls && self.store.data().memory.used <= self.memory_at_start + KEPT_GROWTH_BYTES
+    }
+
+    fn explain(&mut self, error: &wasmtime::Error) -> CallError {
+        let state = self.store.data();
+        let budget = &state.shared.budget;
+        let (reason, detail) = if matches!(error.downcast_ref::<Trap>(), Some(Trap::Interrupt)) {
+            (FailureReason::Cpu, format!("the call took more than {:?} of CPU time (budget.cpu)", budget.cpu))
+        } else if state.memory.refused {
+            (FailureReason::Memory, format!("it wanted more than {} bytes of memory (budget.memory)", budget.memory))
+        } else if error.root_cause().to_string().contains("fuel allocated for hostcalls") {
+            let detail = format!("it wanted to hand over more than {} bytes at once (budget.host-call-bytes)", budget.host_call_bytes);
+            (FailureReason::HostCallBytes, detail)
+        } else {
+            (FailureReason::Trap, error.root_cause().to_string())
+        };
+        let backtrace = error.downcast_ref::<WasmBacktrace>().map(frames).unwrap_or_default();
+        CallError { reason, detail, backtrace }
+    }
+}
+
+fn frames(backtrace: &WasmBacktrace) -> Vec<String> {
+    let name = |frame: &wasmtime::FrameInfo| match frame.func_name() {
+        Some(name) => rustc_name(name),
+        None => format!("function {}", frame.func_index()),
+    };
+    backtrace.frames().iter().map(name).collect()
+}
+
+/// A function's name without the compiler's hash at its end.
+fn rustc_name(name: &str) -> String {
+    let demangled = rustc_demangle::demangle(name).to_string();
+    match demangled.rsplit_once("::h") {
+        Some((path, hash)) if hash.len() == 16 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()) => path.into(),
+        _ => demangled,
+    }
+}
+
+fn load_guests(
+    store: &mut Store<State>,
+    instance: &wasmtime::component::Instance,
+    exports: &super::component::Exports,
+) -> wasmtime::Result<Guests> {
+    macro_rules! load {
+        ($phase:ident) => {
+            exports.$phase.as_ref().map(|indices| indices.load(&mut *store, instance)).transpose()?
+        };
+    }
+    Ok(Guests {
+        request: load!(request),
+        request_body: load!(request_body),
+        response: load!(response),
+        response_body: load!(response_body),
+        responder: load!(responder),
+    })
+}
+
+/// How a call runs, and for how many ticks of CPU time.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Mode {
+    /// On the worker's stack; nothing else runs on the worker meanwhile.
+    Inline(u64),
+    /// On a fiber that yields at every tick.
+    Fiber(u64),
+}
+
+/// A budget of CPU time in ticks.
+pub(super) fn ticks(budget: std::time::Duration) -> u64 {
+    u64::try_from(budget.as_nanos().div_ceil(TICK.as_nanos())).unwrap_or(u64::MAX - 1).max(1)
+}

@@ -1,0 +1,91 @@
+//! What the host keeps for one instance: whom it serves, what it may use, what it has used.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use wasmtime::ResourceLimiter;
+
+use super::ports::{Outbound, Services};
+use super::wasi::Output;
+use crate::config::BudgetConfig;
+use crate::exchange::Exchange;
+use crate::telemetry::{GuestMetrics, PluginMetrics};
+
+/// What all instances of one plugin share.
+pub(super) struct Shared {
+    pub(super) name: Arc<str>,
+    pub(super) budget: BudgetConfig,
+    /// Upstreams that it may call or route to.
+    pub(super) upstreams: Vec<Arc<str>>,
+    pub(super) services: Services,
+    pub(super) metrics: Arc<PluginMetrics>,
+    pub(super) guest_metrics: Arc<GuestMetrics>,
+    /// Outbound requests under way on all workers.
+    pub(super) outbound_under_way: std::sync::atomic::AtomicU32,
+    /// Set when a call overran its CPU budget: from then on calls run on a fiber, so that a plugin that loops
+    /// shares its worker.
+    pub(super) heavy: AtomicBool,
+}
+
+impl Shared {
+    pub(super) fn is_heavy(&self) -> bool {
+        self.heavy.load(Ordering::Relaxed)
+    }
+}
+
+/// The data of one store.
+pub struct State {
+    pub(super) shared: Arc<Shared>,
+    /// The exchange that the current call serves. It is moved in and out, so it is dropped (and logged) even when the
+    /// call is abandoned in the middle.
+    pub(super) exchange: Option<Box<Exchange>>,
+    pub(super) outbound: Arc<dyn Outbound>,
+    pub(super) memory: MemoryMeter,
+    /// Epochs that the current call may still use.
+    pub(super) ticks_left: u64,
+    pub(super) on_fiber: bool,
+    pub(super) output: Output,
+}
+
+impl State {
+    pub(super) fn new(shared: Arc<Shared>, outbound: Arc<dyn Outbound>) -> Self {
+        shared.metrics.instance_made();
+        let memory = MemoryMeter { limit: shared.budget.memory, used: 0, refused: false };
+        Self { shared, exchange: None, outbound, memory, ticks_left: 0, on_fiber: false, output: Output::default() }
+    }
+
+    /// Writes what the guest printed without a line end.
+    pub(super) fn end_of_call(&mut self) {
+        self.output.flush(&self.shared.name, self.exchange.as_deref());
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        self.shared.metrics.instance_gone();
+    }
+}
+
+/// Refuses memory over the budget, and remembers that it did.
+pub(super) struct MemoryMeter {
+    limit: usize,
+    pub(super) used: usize,
+    pub(super) refused: bool,
+}
+
+impl ResourceLimiter for MemoryMeter {
+    fn memory_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        let allowed = desired <= self.limit;
+        if allowed {
+            self.used = desired;
+        } else {
+            self.refused = true;
+        }
+        Ok(allowed)
+    }
+
+    fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        // A table entry is a pointer, and a plugin has no more functions than that.
+        Ok(desired <= 100_000)
+    }
+}

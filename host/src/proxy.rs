@@ -1,0 +1,109 @@
+//! The proxy: from a request to its response, always. `pipeline` is the path, `rescue` what happens when it fails.
+
+mod error;
+mod headers;
+mod pipeline;
+mod rescue;
+mod snapshot;
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
+
+pub use error::ProxyError;
+pub use snapshot::{Origin, Route, Snapshot, View};
+
+use crate::body::{Body, BodyError};
+use crate::clock::Clock;
+use crate::exchange::{Exchange, Recorder};
+use crate::types::{PathParameters, Peer, RequestId};
+
+/// Serves one request. There is always a response.
+pub async fn handle(view: Arc<View>, clock: &Clock, request: Request<Incoming>, peer: &Arc<Peer>) -> Response<ExchangeBody> {
+    let (parts, body) = request.into_parts();
+    let exchange = Box::new(open(&view, clock, parts, &body, peer));
+    let (mut exchange, response) = pipeline::run(&view, exchange, body).await;
+    exchange.status = Some(response.status().as_u16());
+    response.map(|body| ExchangeBody::new(body, exchange))
+}
+
+fn open(view: &View, clock: &Clock, request: http::request::Parts, body: &Incoming, peer: &Arc<Peer>) -> Exchange {
+    view.snapshot.recorder.began();
+    let recorder: Arc<dyn Recorder> = Arc::clone(&view.snapshot.recorder) as _;
+    Exchange {
+        id: RequestId::generate(),
+        started: clock.now(),
+        clock: clock.clone(),
+        peer: Arc::clone(peer),
+        client: peer.ip(),
+        secure: false,
+        matched_uri: request.uri.clone(),
+        request,
+        authority: Arc::default(),
+        content_length: None,
+        has_body: !body.is_end_stream(),
+        route: None,
+        route_index: None,
+        parameters: PathParameters::default(),
+        identity: None,
+        notes: Vec::new(),
+        outbound_calls: 0,
+        upstream: None,
+        target: None,
+        upstream_time: None,
+        status: None,
+        source: None,
+        code: None,
+        detail: None,
+        request_bytes: None,
+        response_bytes: 0,
+        complete: false,
+        recorder: Some(recorder),
+    }
+}
+
+/// The body of a response, and the exchange that ends with it.
+pub struct ExchangeBody {
+    body: Body,
+    exchange: Box<Exchange>,
+}
+
+impl ExchangeBody {
+    fn new(body: Body, mut exchange: Box<Exchange>) -> Self {
+        let bodiless = exchange.request.method == http::Method::HEAD;
+        exchange.complete = bodiless || body.is_end_stream();
+        Self { body, exchange }
+    }
+}
+
+impl HttpBody for ExchangeBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                self.exchange.response_bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+                self.exchange.complete = self.body.is_end_stream();
+            }
+            Poll::Ready(Some(Err(error))) => self.exchange.detail = Some(error.to_string()),
+            Poll::Ready(None) => self.exchange.complete = true,
+            Poll::Pending => {}
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

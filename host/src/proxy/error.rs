@@ -1,0 +1,51 @@
+//! Why the gateway itself answers.
+
+use std::sync::Arc;
+
+use crate::body::BodyError;
+use crate::upstream::UpstreamError;
+
+/// Why the gateway itself answers. How it does is decided in `rescue`.
+#[derive(Debug, thiserror::Error)]
+pub enum ProxyError {
+    /// The request cannot be understood; the sentence is shown to the client.
+    #[error("{0}")]
+    BadRequest(&'static str),
+    /// No route takes the host and path.
+    #[error("no route takes this host and path")]
+    NoRoute,
+    /// A route takes the path, but not with this method.
+    #[error("no route takes this method for the path")]
+    MethodNotAllowed {
+        /// The methods that are taken.
+        allow: String,
+    },
+    /// The request body is larger than the route or a plugin allows.
+    #[error("the request body is larger than allowed")]
+    RequestTooLarge,
+    /// The request body broke off.
+    #[error("the request body broke off: {0}")]
+    RequestBroken(String),
+    /// A plugin failed, and its `on-failure` is `closed`.
+    #[error("plugin {0:?} failed")]
+    PluginFailed(Arc<str>),
+    /// The upstream gave no response.
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
+    /// The response broke off while a plugin wanted it whole.
+    #[error("the response body could not be read: {0}")]
+    ResponseBody(#[source] BodyError),
+    /// A plugin chose an upstream that this generation of the configuration does not have.
+    #[error("there is no upstream {0:?}")]
+    NoUpstream(Arc<str>),
+}
+
+impl From<BodyError> for ProxyError {
+    /// A request body that could not be read.
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::TooLarge => Self::RequestTooLarge,
+            BodyError::Timeout | BodyError::Broken(_) => Self::RequestBroken(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! The only place that maps an error to a response: status, code, headers, body (RFC 9457, RFC 9209).
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE, HeaderName, RETRY_AFTER};
+use http::{HeaderValue, Response, StatusCode};
+
+use super::error::ProxyError;
+use crate::body::{Body, BodyError};
+use crate::exchange::Exchange;
+use crate::types::Source;
+use crate::upstream::UpstreamError;
+
+const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+
+impl ProxyError {
+    /// The status of the answer.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::BadRequest(_) | Self::RequestBroken(_) => StatusCode::BAD_REQUEST,
+            Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::PluginFailed(_) | Self::NoUpstream(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::ResponseBody(_) => StatusCode::BAD_GATEWAY,
+            Self::Upstream(error) => match error {
+                UpstreamError::Connect { .. } | UpstreamError::ConnectTimeout { .. } => StatusCode::SERVICE_UNAVAILABLE,
+                UpstreamError::ResponseTimeout { .. } => StatusCode::GATEWAY_TIMEOUT,
+                UpstreamError::Closed { .. } | UpstreamError::Protocol { .. } => StatusCode::BAD_GATEWAY,
+                UpstreamError::RequestBody { too_large: true, .. } => StatusCode::PAYLOAD_TOO_LARGE,
+                UpstreamError::RequestBody { too_large: false, .. } => StatusCode::BAD_REQUEST,
+            },
+        }
+    }
+
+    /// The stable word of the answer: in its body, in the log and in metrics.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::BadRequest(_) => "bad-request",
+            Self::NoRoute => "no-route",
+            Self::MethodNotAllowed { .. } => "method-not-allowed",
+            Self::RequestTooLarge => "request-too-large",
+            Self::RequestBroken(_) => "request-incomplete",
+            Self::PluginFailed(_) => "plugin-failed",
+            Self::NoUpstream(_) => "no-upstream",
+            Self::ResponseBody(BodyError::TooLarge) => "response-too-large",
+            Self::ResponseBody(BodyError::Timeout | BodyError::Broken(_)) => "response-incomplete",
+            Self::Upstream(error) => match error {
+                UpstreamError::Connect { .. } => "upstream-unreachable",
+                UpstreamError::ConnectTimeout { .. } => "upstream-connect-timeout",
+                UpstreamError::ResponseTimeout { .. } => "upstream-timeout",
+                UpstreamError::Closed { .. } => "upstream-closed",
+                UpstreamError::Protocol { .. } => "upstream-protocol-error",
+                UpstreamError::RequestBody { too_large: true, .. } => "request-too-large",
+                UpstreamError::RequestBody { too_large: false, .. } => "request-incomplete",
+            },
+        }
+    }
+
+    /// What the client may know: a fixed text for each code.
+    fn title(&self) -> &'static str {
+        match self {
+            Self::BadRequest(what) => what,
+            Self::NoRoute => "Nothing is served at this host and path",
+            Self::MethodNotAllowed { .. } => "The method is not allowed here",
+            Self::RequestTooLarge => "The request body is too large",
+            Self::RequestBroken(_) => "The request body is incomplete",
+            Self::PluginFailed(_) | Self::NoUpstream(_) => "The gateway cannot serve this request",
+            Self::ResponseBody(_) => "The service's response cannot be passed on",
+            Self::Upstream(error) => match error {
+                UpstreamError::Connect { .. } | UpstreamError::ConnectTimeout { .. } => "The service cannot be reached",
+                UpstreamError::ResponseTimeout { .. } => "The service did not answer in time",
+                UpstreamError::Closed { .. } | UpstreamError::Protocol { .. } => "The service gave no valid response",
+                UpstreamError::RequestBody { too_large: true, .. } => "The request body is too large",
+                UpstreamError::RequestBody { too_large: false, .. } => "The request body is incomplete",
+            },
+        }
+    }
+
+    /// The error type of RFC 9209, 2.3, for answers that are the gateway's or the upstream's fault.
+    fn proxy_status(&self) -> Option<&'static str> {
+        match self {
+            Self::BadRequest(_) | Self::NoRoute | Self::MethodNotAllowed { .. } | Self::RequestTooLarge | Self::RequestBroken(_) => {
+                None
+            }
+            Self::PluginFailed(_) => Some("proxy_internal_error"),
+            Self::NoUpstream(_) => Some("destination_not_found"),
+            Self::ResponseBody(BodyError::TooLarge) => Some("http_response_body_size"),
+            Self::ResponseBody(BodyError::Timeout | BodyError::Broken(_)) => Some("http_response_incomplete"),
+            Self::Upstream(error) => match error {
+                UpstreamError::Connect { source, .. } => match source.kind() {
+                    std::io::ErrorKind::ConnectionRefused => Some("connection_refused"),
+                    _ => Some("destination_unavailable"),
+                },
+                UpstreamError::ConnectTimeout { .. } => Some("connection_timeout"),
+                UpstreamError::ResponseTimeout { .. } => Some("http_response_timeout"),
+                UpstreamError::Closed { .. } => Some("connection_terminated"),
+                UpstreamError::Protocol { .. } => Some("http_protocol_error"),
+                UpstreamError::RequestBody { .. } => None,
+            },
+        }
+    }
+}
+
+/// Answers in the place of whoever could not, and notes in the exchange why.
+pub(super) fn respond(error: &ProxyError, exchange: &mut Exchange) -> Response<Body> {
+    let status = error.status();
+    exchange.source = Some(Source::Gateway);
+    exchange.code = Some(error.code().into());
+    exchange.detail = Some(error.to_string());
+    let problem = serde_json::json!({
+        "title": error.title(),
+        "status": status.as_u16(),
+        "code": error.code(),
+        "request_id": exchange.id.to_string(),
+    });
+    let mut response = Response::new(Body::whole(Bytes::from(problem.to_string())));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    if let Some(kind) = error.proxy_status() {
+        if let Ok(value) = HeaderValue::try_from(format!("postern; error={kind}")) {
+            headers.insert(PROXY_STATUS, value);
+        }
+    }
+    if let ProxyError::MethodNotAllowed { allow } = error {
+        if let Ok(value) = HeaderValue::from_str(allow) {
+            headers.insert(ALLOW, value);
+        }
+    }
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
+}

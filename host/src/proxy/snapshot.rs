@@ -1,0 +1,56 @@
+//! One immutable generation of the whole configuration, ready to serve.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::plugin::{Chain, Plugin, Worker};
+use crate::router::Router;
+use crate::telemetry::ExchangeRecorder;
+use crate::upstream::{Upstream, Upstreams};
+
+/// One generation. An exchange keeps the one that it began with to its end.
+pub struct Snapshot {
+    /// Counts up with every change.
+    pub generation: u64,
+    /// Finds the route of a request.
+    pub router: Router,
+    /// The routes, in the order that the router numbers them in.
+    pub routes: Vec<Route>,
+    /// All upstreams, also those that only plugins use.
+    pub upstreams: Arc<Upstreams>,
+    /// All plugins, also those that no route uses.
+    pub plugins: Vec<Arc<Plugin>>,
+    /// Learns of every exchange that ends.
+    pub recorder: Arc<ExchangeRecorder>,
+}
+
+/// A route, ready to serve.
+pub struct Route {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its plugins.
+    pub chain: Chain,
+    /// Who answers.
+    pub origin: Origin,
+    /// From the request's head to the response's head.
+    pub timeout: Duration,
+    /// Most bytes of a request body.
+    pub max_request_body: u64,
+}
+
+/// Who answers the requests of a route.
+pub enum Origin {
+    /// A service.
+    Upstream(Arc<Upstream>),
+    /// A plugin.
+    Responder(Arc<Plugin>),
+}
+
+/// A snapshot as one worker sees it. Each worker counts the references to its own view, so that workers do not
+/// contend for one counter.
+pub struct View {
+    /// The generation.
+    pub snapshot: Arc<Snapshot>,
+    /// The worker.
+    pub worker: Worker,
+}

@@ -1,0 +1,22 @@
+//! What operators see of a running gateway: metrics, the access log, the log.
+//!
+//! Recording is on the path of every request: it works on handles that were resolved when the configuration was loaded,
+//! and takes no lock but a short one for a line of the access log.
+
+mod access_log;
+mod line_writer;
+mod logging;
+mod metrics;
+mod plugin_metrics;
+mod recorder;
+
+pub use access_log::AccessLog;
+pub use logging::{Logging, LoggingError};
+pub use metrics::{
+    ListenerMetrics, Metrics, PluginMetrics, PluginOutcome, PluginPhase, ReloadOutcome, RouteMetrics, UpstreamMetrics,
+};
+pub use plugin_metrics::{GuestMetricKind, GuestMetrics, ObserveError};
+pub use recorder::ExchangeRecorder;
+
+#[cfg(test)]
+mod testing;

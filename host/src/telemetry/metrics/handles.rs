@@ -1,0 +1,201 @@
+//! Handles that are resolved once and record without a look-up.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use prometheus::core::Collector;
+use prometheus::{CounterVec, Histogram, IntCounter, IntCounterVec, IntGauge};
+
+use super::vocabulary::{SOURCES, source_index, source_label};
+use super::{Handle, PluginOutcome, PluginPhase, ReloadOutcome, Seconds};
+use crate::types::Source;
+
+/// Counters of the codes of one class, such as 200 to 299.
+type Class = [OnceLock<IntCounter>; 100];
+
+/// The metrics of a route.
+#[derive(Debug)]
+pub struct RouteMetrics {
+    requests: IntCounterVec,
+    /// By source and class, made when first needed: most routes see a handful of codes.
+    codes: [[OnceLock<Box<Class>>; 5]; SOURCES],
+    duration: Histogram,
+    request_bytes: IntCounter,
+    response_bytes: IntCounter,
+}
+
+impl RouteMetrics {
+    pub(super) fn new(
+        requests: IntCounterVec,
+        duration: Histogram,
+        request_bytes: IntCounter,
+        response_bytes: IntCounter,
+    ) -> Self {
+        let codes = [const { [const { OnceLock::new() }; 5] }; SOURCES];
+        Self { requests, codes, duration, request_bytes, response_bytes }
+    }
+
+    /// An exchange ended.
+    pub fn ended(&self, status: u16, source: Option<Source>, duration: Duration, received: u64, sent: u64) {
+        self.count(status, source);
+        self.duration.observe(duration.as_secs_f64());
+        // Adding nothing would still take the cache line from other workers.
+        if received > 0 {
+            self.request_bytes.inc_by(received);
+        }
+        if sent > 0 {
+            self.response_bytes.inc_by(sent);
+        }
+    }
+
+    fn count(&self, status: u16, source: Option<Source>) {
+        let (class, code) = (usize::from(status / 100), usize::from(status % 100));
+        let classes = self.codes.get(source_index(source));
+        let class = class.checked_sub(1).and_then(|class| classes?.get(class));
+        let Some(class) = class else {
+            // No status of HTTP (RFC 9110, 15), but some servers send them: one label for all, they are not bounded.
+            return self.requests.with_label_values(&["other", source_label(source)]).inc();
+        };
+        let class = class.get_or_init(|| Box::new([const { OnceLock::new() }; 100]));
+        if let Some(slot) = class.get(code) {
+            let new = || self.requests.with_label_values(&[status.to_string().as_str(), source_label(source)]);
+            slot.get_or_init(new).inc();
+        }
+    }
+}
+
+impl Handle for RouteMetrics {
+    fn collectors(&self) -> Vec<Box<dyn Collector>> {
+        vec![
+            Box::new(self.requests.clone()),
+            Box::new(self.duration.clone()),
+            Box::new(self.request_bytes.clone()),
+            Box::new(self.response_bytes.clone()),
+        ]
+    }
+}
+
+/// The metrics of a plugin.
+#[derive(Debug)]
+pub struct PluginMetrics {
+    calls: IntCounterVec,
+    duration: CounterVec,
+    by_phase: [ByPhase; PluginPhase::COUNT],
+    failures: IntCounterVec,
+    instances: IntGauge,
+    reloads: IntCounterVec,
+}
+
+/// Made when first needed: a plugin has few phases.
+#[derive(Debug, Default)]
+struct ByPhase {
+    duration: OnceLock<Seconds>,
+    outcomes: [OnceLock<IntCounter>; PluginOutcome::COUNT],
+}
+
+impl PluginMetrics {
+    pub(super) fn new(
+        calls: IntCounterVec,
+        duration: CounterVec,
+        failures: IntCounterVec,
+        instances: IntGauge,
+        reloads: IntCounterVec,
+    ) -> Self {
+        Self { calls, duration, by_phase: Default::default(), failures, instances, reloads }
+    }
+
+    /// A phase was called and took so many nanoseconds.
+    pub fn called(&self, phase: PluginPhase, outcome: PluginOutcome, nanos: u64) {
+        let Some(slots) = self.by_phase.get(phase as usize) else { return };
+        if let Some(slot) = slots.outcomes.get(outcome as usize) {
+            slot.get_or_init(|| self.calls.with_label_values(&[phase.as_str(), outcome.as_str()])).inc();
+        }
+        let duration = slots.duration.get_or_init(|| self.duration.with_label_values(&[phase.as_str()]));
+        duration.inc_by(Duration::from_nanos(nanos).as_secs_f64());
+    }
+
+    /// A call failed, for a reason from a fixed list of words.
+    pub fn failed(&self, reason: &'static str) {
+        self.failures.with_label_values(&[reason]).inc();
+    }
+
+    /// An instance was made.
+    pub fn instance_made(&self) {
+        self.instances.inc();
+    }
+
+    /// An instance is gone.
+    pub fn instance_gone(&self) {
+        self.instances.dec();
+    }
+
+    /// The plugin was loaded, or could not be.
+    pub fn reloaded(&self, outcome: ReloadOutcome) {
+        self.reloads.with_label_values(&[outcome.as_str()]).inc();
+    }
+}
+
+impl Handle for PluginMetrics {
+    fn collectors(&self) -> Vec<Box<dyn Collector>> {
+        vec![
+            Box::new(self.calls.clone()),
+            Box::new(self.duration.clone()),
+            Box::new(self.failures.clone()),
+            Box::new(self.instances.clone()),
+            Box::new(self.reloads.clone()),
+        ]
+    }
+}
+
+/// The metrics of an upstream.
+#[derive(Debug)]
+pub struct UpstreamMetrics {
+    duration: Histogram,
+}
+
+impl UpstreamMetrics {
+    pub(super) fn new(duration: Histogram) -> Self {
+        Self { duration }
+    }
+
+    /// The head of a response arrived.
+    pub fn answered(&self, after: Duration) {
+        self.duration.observe(after.as_secs_f64());
+    }
+}
+
+impl Handle for UpstreamMetrics {
+    fn collectors(&self) -> Vec<Box<dyn Collector>> {
+        vec![Box::new(self.duration.clone())]
+    }
+}
+
+/// The metrics of a listener.
+#[derive(Debug)]
+pub struct ListenerMetrics {
+    open: IntGauge,
+    accepted: IntCounter,
+}
+
+impl ListenerMetrics {
+    pub(super) fn new(open: IntGauge, accepted: IntCounter) -> Self {
+        Self { open, accepted }
+    }
+
+    /// A connection was accepted.
+    pub fn opened(&self) {
+        self.open.inc();
+        self.accepted.inc();
+    }
+
+    /// A connection was closed.
+    pub fn closed(&self) {
+        self.open.dec();
+    }
+}
+
+impl Handle for ListenerMetrics {
+    fn collectors(&self) -> Vec<Box<dyn Collector>> {
+        vec![Box::new(self.open.clone()), Box::new(self.accepted.clone())]
+    }
+}

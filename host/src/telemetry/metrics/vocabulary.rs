@@ -1,0 +1,103 @@
+//! The words that stand in labels.
+
+use crate::types::Source;
+
+/// A phase of a plugin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PluginPhase {
+    /// `on-request`
+    Request,
+    /// `on-request-body`
+    RequestBody,
+    /// `on-response`
+    Response,
+    /// `on-response-body`
+    ResponseBody,
+    /// `respond`
+    Respond,
+}
+
+impl PluginPhase {
+    pub(super) const COUNT: usize = 5;
+
+    /// The word for logs and metric labels.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::RequestBody => "request-body",
+            Self::Response => "response",
+            Self::ResponseBody => "response-body",
+            Self::Respond => "respond",
+        }
+    }
+}
+
+/// How a call of a plugin ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PluginOutcome {
+    /// The exchange goes on as it is.
+    Next,
+    /// It goes on, changed.
+    Edit,
+    /// The plugin answered, or replaced the answer.
+    Reply,
+    /// The call failed.
+    Failed,
+}
+
+impl PluginOutcome {
+    pub(super) const COUNT: usize = 4;
+
+    /// The word for logs and metric labels.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Next => "next",
+            Self::Edit => "edit",
+            Self::Reply => "reply",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// How an attempt to load something anew ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReloadOutcome {
+    /// The new one is in force.
+    Applied,
+    /// There was nothing new.
+    Unchanged,
+    /// The old one stays in force.
+    Failed,
+}
+
+impl ReloadOutcome {
+    /// The word for logs and metric labels.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Applied => "applied",
+            Self::Unchanged => "unchanged",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// The word for who made an answer. Nobody did when the client went away first.
+pub(super) fn source_label(source: Option<Source>) -> &'static str {
+    source.map_or("client", Source::as_str)
+}
+
+/// One place for each word of `source_label`.
+pub(super) fn source_index(source: Option<Source>) -> usize {
+    match source {
+        None => 0,
+        Some(Source::Upstream) => 1,
+        Some(Source::Plugin) => 2,
+        Some(Source::Gateway) => 3,
+    }
+}
+
+/// How many words `source_label` has.
+pub(super) const SOURCES: usize = 4;

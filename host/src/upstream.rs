@@ -1,0 +1,177 @@
+//! Upstreams: named sets of targets, and how a request gets to one of them and a response back.
+
+mod error;
+mod target;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use http::{Method, Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
+
+pub use error::UpstreamError;
+pub use target::Target;
+
+use target::{Connection, ConnectionLease, Keep};
+
+use crate::body::Body;
+use crate::clock::Clock;
+use crate::config::UpstreamConfig;
+
+/// A connection that was idle for longer than this may be closed by the target at the moment of sending: a request
+/// that can be repeated is then kept at hand. Connections in steady use save the copy.
+const STALE_AFTER: Duration = Duration::from_millis(500);
+
+/// All upstreams of a configuration.
+#[derive(Default)]
+pub struct Upstreams(Vec<Arc<Upstream>>);
+
+/// A named set of targets.
+pub struct Upstream {
+    config: UpstreamConfig,
+    targets: Vec<Arc<Target>>,
+    /// Round robin: where each worker is.
+    next: Box<[Turn]>,
+}
+
+/// On a cache line of its own.
+#[repr(align(128))]
+struct Turn(AtomicUsize);
+
+/// A response's head has arrived.
+pub struct Answer {
+    /// Head and body.
+    pub response: Response<Body>,
+    /// Where it came from, `host:port`.
+    pub target: Arc<str>,
+}
+
+impl Upstreams {
+    /// Makes the upstreams of a configuration. Targets that `previous` has too are kept, with their connections.
+    #[must_use]
+    pub fn new(configs: &[UpstreamConfig], previous: Option<&Self>, workers: usize, clock: &Clock) -> Self {
+        let kept: Vec<&Arc<Target>> =
+            previous.iter().flat_map(|previous| &previous.0).flat_map(|upstream| &upstream.targets).collect();
+        let upstream = |config: &UpstreamConfig| {
+            let target = |wanted: &crate::config::TargetConfig| match kept.iter().find(|target| target.is(wanted)) {
+                Some(target) => Arc::clone(target),
+                None => Arc::new(Target::new(wanted.clone(), workers, clock.clone())),
+            };
+            Arc::new(Upstream {
+                targets: config.targets.iter().map(target).collect(),
+                // Workers begin at different targets, so that a start does not send all first requests to one.
+                next: (0..workers).map(|worker| Turn(AtomicUsize::new(worker))).collect(),
+                config: config.clone(),
+            })
+        };
+        Self(configs.iter().map(upstream).collect())
+    }
+
+    /// The upstream of this name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Arc<Upstream>> {
+        self.0.iter().find(|upstream| *upstream.config.name == *name)
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Upstream>> {
+        self.0.iter()
+    }
+
+    /// Closes connections that have been idle for too long.
+    pub fn sweep(&self) {
+        for upstream in &self.0 {
+            for target in &upstream.targets {
+                target.sweep(upstream.keep());
+            }
+        }
+    }
+}
+
+impl Upstream {
+    /// `NAME`
+    #[must_use]
+    pub fn name(&self) -> &Arc<str> {
+        &self.config.name
+    }
+
+    /// Its targets.
+    #[must_use]
+    pub fn targets(&self) -> &[Arc<Target>] {
+        &self.targets
+    }
+
+    /// Sends a request to the next target and waits for the head of the response, no longer than `limit`. The
+    /// request's authority is not looked at: targets are addresses.
+    ///
+    /// # Errors
+    /// When no target can be reached, or the one that was does not answer.
+    pub async fn send(&self, worker: usize, request: Request<Body>, limit: Duration) -> Result<Answer, UpstreamError> {
+        let target = self.pick(worker);
+        let limit = self.config.total_timeout.map_or(limit, |total| total.min(limit)).min(self.config.read_timeout);
+        let begun = tokio::time::Instant::now();
+        let exchange = self.exchange(target, worker, request);
+        let Ok(answer) = tokio::time::timeout(limit, exchange).await else {
+            return Err(UpstreamError::ResponseTimeout { target: Arc::clone(target.address()), limit });
+        };
+        let (response, sender) = answer?;
+        let lease = ConnectionLease { target: Arc::clone(target), sender, worker, keep: self.keep() };
+        let (patience, total) = (self.config.read_timeout, self.config.total_timeout);
+        let rest = total.map(|total| total.saturating_sub(begun.elapsed()));
+        let response = response.map(|body| Body::response(body, patience, rest, Box::new(lease)));
+        Ok(Answer { response, target: Arc::clone(target.address()) })
+    }
+
+    fn pick(&self, worker: usize) -> &Arc<Target> {
+        let turn = self.next.get(worker).map_or(0, |turn| turn.0.fetch_add(1, Ordering::Relaxed));
+        let index = turn % self.targets.len().max(1);
+        self.targets.get(index).expect("a checked configuration has at least one target in each upstream")
+    }
+
+    async fn exchange(&self, target: &Arc<Target>, worker: usize, mut request: Request<Body>) -> Result<Exchanged, UpstreamError> {
+        if let Some(mut connection) = target.reuse(worker, self.keep()).await {
+            let spare = spare(&connection, &request);
+            match connection.sender.try_send_request(request).await {
+                Ok(response) => return Ok((response, connection.sender)),
+                Err(mut error) => match take_back(&mut error).or(spare) {
+                    Some(unsent) => request = unsent,
+                    None => return Err(UpstreamError::of(error.into_error(), target.address())),
+                },
+            }
+        }
+        let mut connection = target.connect(self.config.connect_timeout).await?;
+        match connection.sender.send_request(request).await {
+            Ok(response) => Ok((response, connection.sender)),
+            Err(error) => Err(UpstreamError::of(error, target.address())),
+        }
+    }
+
+    fn keep(&self) -> Keep {
+        Keep { max_idle: self.config.max_idle, idle_timeout: self.config.idle_timeout }
+    }
+}
+
+type Exchanged = (Response<Incoming>, hyper::client::conn::http1::SendRequest<Body>);
+
+/// The request, if nothing of it was sent.
+fn take_back(error: &mut TrySendError<Request<Body>>) -> Option<Request<Body>> {
+    error.take_message()
+}
+
+/// A copy to send again if the target closes an idle connection just when the request is sent; only of requests that
+/// may be sent twice (RFC 9110, 9.2.2) and have no body.
+fn spare(connection: &Connection, request: &Request<Body>) -> Option<Request<Body>> {
+    let stale = connection.idle.is_some_and(|idle| idle > STALE_AFTER);
+    let method = request.method();
+    let repeatable = method.is_idempotent() && *method != Method::CONNECT && http_body::Body::is_end_stream(request.body());
+    if !(stale && repeatable) {
+        return None;
+    }
+    let mut copy = Request::new(Body::empty());
+    *copy.method_mut() = method.clone();
+    *copy.uri_mut() = request.uri().clone();
+    copy.headers_mut().clone_from(request.headers());
+    Some(copy)
+}

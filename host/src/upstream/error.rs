@@ -1,0 +1,89 @@
+//! Why an upstream gave no response.
+
+use std::error::Error as StdError;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::body::BodyError;
+
+/// Why an upstream gave no response. Details are for the log.
+#[derive(Debug, thiserror::Error)]
+pub enum UpstreamError {
+    /// No connection could be made in time.
+    #[error("no connection to {target} within {limit:?}")]
+    ConnectTimeout {
+        /// The target.
+        target: Arc<str>,
+        /// How long was waited.
+        limit: Duration,
+    },
+    /// A connection was refused, or the name has no address.
+    #[error("no connection to {target}: {source}")]
+    Connect {
+        /// The target.
+        target: Arc<str>,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The response's head did not come in time.
+    #[error("no response from {target} within {limit:?}")]
+    ResponseTimeout {
+        /// The target.
+        target: Arc<str>,
+        /// How long was waited.
+        limit: Duration,
+    },
+    /// The target closed the connection instead of answering.
+    #[error("{target} closed the connection without a response")]
+    Closed {
+        /// The target.
+        target: Arc<str>,
+    },
+    /// What the target sent is not HTTP.
+    #[error("the response of {target} is not valid HTTP: {source}")]
+    Protocol {
+        /// The target.
+        target: Arc<str>,
+        /// What is wrong with it.
+        source: hyper::Error,
+    },
+    /// The client's body broke off, or was too large, while it was forwarded.
+    #[error("the request body could not be forwarded: {kind}")]
+    RequestBody {
+        /// Whether it was too large.
+        too_large: bool,
+        /// In words.
+        kind: String,
+    },
+}
+
+impl UpstreamError {
+    /// What a failed exchange with `target` means.
+    pub(super) fn of(error: hyper::Error, target: &Arc<str>) -> Self {
+        if let Some(body) = request_body_error(&error) {
+            return Self::RequestBody { too_large: matches!(body, BodyError::TooLarge), kind: body.to_string() };
+        }
+        let target = Arc::clone(target);
+        if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
+            return Self::Closed { target };
+        }
+        if error.is_parse() {
+            return Self::Protocol { target, source: error };
+        }
+        match error.source().and_then(|source| source.downcast_ref::<std::io::Error>()) {
+            Some(_) => Self::Closed { target },
+            None => Self::Protocol { target, source: error },
+        }
+    }
+}
+
+fn request_body_error(error: &hyper::Error) -> Option<&BodyError> {
+    let mut source = error.source();
+    while let Some(cause) = source {
+        if let Some(body) = cause.downcast_ref::<BodyError>() {
+            return Some(body);
+        }
+        source = cause.source();
+    }
+    None
+}
