@@ -1,5 +1,6 @@
 //! What the fake host knows.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -126,13 +127,8 @@ impl State {
 
     pub(super) fn query(&self, name: &str) -> Option<String> {
         let (_, query) = self.path_and_query.split_once('?')?;
-        let pairs = query
-            .split('&')
-            .map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-        pairs
-            .map(|(key, value)| (decode(key), decode(value)))
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value)
+        let mut values = crate::query::values(query, name);
+        values.next().map(Cow::into_owned)
     }
 
     pub(super) fn observations(&self, name: &str) -> Vec<(f64, Vec<String>)> {
@@ -156,29 +152,4 @@ pub(super) fn select(headers: &[Header], selection: &HeaderSelection) -> Vec<Hea
     chosen
         .map(|header| Header::new(header.name.to_ascii_lowercase(), header.value.clone()))
         .collect()
-}
-
-fn decode(text: &str) -> String {
-    let mut bytes = Vec::new();
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        let escaped = match (first, tail) {
-            (b'%', [high, low, ..]) => hex(*high).zip(hex(*low)),
-            _ => None,
-        };
-        let (byte, used) = match (first, escaped) {
-            (_, Some((high, low))) => (high << 4 | low, 3),
-            (b'+', None) => (b' ', 1),
-            (other, None) => (*other, 1),
-        };
-        bytes.push(byte);
-        rest = &rest[used..];
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-fn hex(digit: u8) -> Option<u8> {
-    char::from(digit)
-        .to_digit(16)
-        .and_then(|digit| u8::try_from(digit).ok())
 }
