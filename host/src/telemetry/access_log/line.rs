@@ -4,6 +4,7 @@ use std::fmt::{self, Write};
 use std::time::{Duration, UNIX_EPOCH};
 
 use crate::exchange::Exchange;
+use crate::types::{RequestId, Source};
 
 /// The status of an exchange whose client went away before there was an answer: the word of nginx, known to tools.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
@@ -27,7 +28,10 @@ impl<'a> Line<'a> {
     pub(super) fn json(&self, out: &mut String) -> fmt::Result {
         let exchange = self.exchange;
         write!(out, "{{\"time\":\"{}\",\"id\":", self.time())?;
-        quoted(out, &exchange.id.to_string())?;
+        match &exchange.id {
+            RequestId::Generated(_) => write!(out, "\"{}\"", exchange.id)?,
+            RequestId::Adopted(id) => quoted(out, id)?,
+        }
         write!(out, ",\"client\":\"{}\",\"method\":", exchange.client)?;
         quoted(out, exchange.request.method.as_str())?;
         out.push_str(",\"authority\":");
@@ -58,10 +62,14 @@ impl<'a> Line<'a> {
         escaped(out, exchange.matched_uri.path())?;
         write!(out, " {:?}\" {}", exchange.request.version, self.status())?;
         write!(out, " in={} out={}", exchange.received(), exchange.response_bytes)?;
-        write!(out, " duration={}ms id={}", Millis(self.duration), exchange.id)?;
+        write!(out, " duration={}ms id=", Millis(self.duration))?;
+        match &exchange.id {
+            RequestId::Generated(_) => write!(out, "{}", exchange.id)?,
+            RequestId::Adopted(id) => word(out, id)?,
+        }
         self.each_optional(|name, value| {
             write!(out, " {name}=")?;
-            if is_word(value) { out.write_str(value) } else { quoted(out, value) }
+            word(out, value)
         })?;
         if let Some(time) = exchange.upstream_time {
             write!(out, " upstream_time={}ms", Millis(time))?;
@@ -78,7 +86,7 @@ impl<'a> Line<'a> {
         for (name, value) in [
             ("route", exchange.route.as_deref()),
             ("consumer", consumer),
-            ("source", exchange.source.map(crate::types::Source::as_str)),
+            ("source", exchange.source.map(Source::as_str)),
             ("code", exchange.code.as_deref()),
             ("detail", exchange.detail.as_deref()),
             ("upstream", exchange.upstream.as_deref()),
@@ -111,9 +119,10 @@ impl fmt::Display for Millis {
     }
 }
 
-/// Whether a value needs no quotes in a text line.
-fn is_word(value: &str) -> bool {
-    !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b'='))
+/// A value in a text line, in quotes where it could be taken for something else.
+fn word(out: &mut String, value: &str) -> fmt::Result {
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b'=');
+    if !value.is_empty() && value.bytes().all(is_plain) { out.write_str(value) } else { quoted(out, value) }
 }
 
 fn quoted(out: &mut String, value: &str) -> fmt::Result {
