@@ -1,16 +1,17 @@
 //! Removes, renames and writes headers of requests and responses, with values from the request and the consumer.
 
 mod config;
+mod facts;
 mod rules;
 mod template;
 
 use config::Config;
+use facts::HostFacts;
 use postern_plugin::{
-    Header, Interest, Plugin, RequestEdits, RequestHead, RequestPhase, RequestVerdict,
-    ResponseEdits, ResponseHead, ResponsePhase, ResponseVerdict, exchange, identity,
+    Interest, Plugin, RequestEdits, RequestHead, RequestPhase, RequestVerdict, ResponseEdits,
+    ResponseHead, ResponsePhase, ResponseVerdict,
 };
 use rules::Rules;
-use template::Facts;
 
 struct HeaderTransform {
     request: Rules,
@@ -60,40 +61,6 @@ impl ResponsePhase for HeaderTransform {
                 .edits(&head.headers, &HostFacts { headers: None }),
         )
         .into()
-    }
-}
-
-/// Asks the host only for what was not handed over.
-struct HostFacts<'a> {
-    /// The request headers of `interest`, in the request phase.
-    headers: Option<&'a [Header]>,
-}
-
-impl Facts for HostFacts<'_> {
-    fn consumer(&self) -> Option<String> {
-        identity::current().map(|found| found.consumer.name)
-    }
-
-    fn tier(&self) -> Option<String> {
-        identity::current().and_then(|found| found.consumer.tier)
-    }
-
-    fn header(&self, name: &str) -> Option<Vec<u8>> {
-        match self.headers {
-            Some(headers) => headers
-                .iter()
-                .find(|header| header.name == name)
-                .map(|header| header.value.clone()),
-            None => exchange::header_values(name).into_iter().next(),
-        }
-    }
-
-    fn path_parameter(&self, name: &str) -> Option<String> {
-        exchange::path_parameter(name)
-    }
-
-    fn query(&self, name: &str) -> Option<String> {
-        exchange::query(name)
     }
 }
 
