@@ -165,8 +165,7 @@ impl Node {
             return Some(methods);
         }
         for ParameterNode { prefix, suffix, node } in &self.parameters {
-            let value = segment.strip_prefix(&**prefix).and_then(|rest| rest.strip_suffix(&**suffix));
-            let Some(value) = value.filter(|value| !value.is_empty()) else { continue };
+            let Some(value) = between(segment, prefix, suffix) else { continue };
             let length = captures.length;
             captures.push(start + prefix.len()..start + prefix.len() + value.len());
             if let Some(methods) = node.follow(path, next, captures) {
@@ -186,4 +185,13 @@ impl Node {
             None => self.end.as_ref(),
         }
     }
+}
+
+/// What stands between a prefix and a suffix, at least one character.
+fn between<'p>(segment: &'p str, prefix: &str, suffix: &str) -> Option<&'p str> {
+    // Comparing with an empty box costs 150 ns on processors with AVX-512: `memcmp` reads, masked, at an address where
+    // nothing is.
+    let value = if prefix.is_empty() { segment } else { segment.strip_prefix(prefix)? };
+    let value = if suffix.is_empty() { value } else { value.strip_suffix(suffix)? };
+    (!value.is_empty()).then_some(value)
 }

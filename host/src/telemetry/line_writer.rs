@@ -54,12 +54,13 @@ struct State {
 }
 
 impl State {
-    fn has_work(&self) -> bool {
-        !self.pending.is_empty() || self.replacement.is_some() || self.closed || self.is_hurried()
+    fn has_work(&self, shared: &Shared) -> bool {
+        !self.pending.is_empty() || self.replacement.is_some() || self.is_hurried(shared)
     }
 
-    fn is_hurried(&self) -> bool {
-        self.served < self.wanted
+    /// Whether lingering must end.
+    fn is_hurried(&self, shared: &Shared) -> bool {
+        self.closed || self.served < self.wanted || self.pending.len() > shared.max_pending / 4
     }
 }
 
@@ -91,10 +92,12 @@ impl LineWriter {
             shared.dropped.inc();
             return;
         }
+        let was_hurried = state.is_hurried(shared);
         state.pending.extend_from_slice(line);
-        if state.idle {
-            state.idle = false;
-            drop(state);
+        let wake = state.idle || (!was_hurried && state.is_hurried(shared));
+        state.idle = false;
+        drop(state);
+        if wake {
             shared.work.notify_one();
         }
     }
@@ -129,7 +132,7 @@ impl Shared {
         let mut lines = Vec::new();
         loop {
             let mut state = self.lock();
-            while !state.has_work() {
+            while !state.has_work(self) {
                 state.idle = true;
                 state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
@@ -150,7 +153,7 @@ impl Shared {
             if closed {
                 return;
             }
-            drop(self.work.wait_timeout_while(state, self.linger, |state| !state.closed && !state.is_hurried()));
+            drop(self.work.wait_timeout_while(state, self.linger, |state| !state.is_hurried(self)));
         }
     }
 
