@@ -34,14 +34,14 @@ pub use ports::{
 };
 pub use verdict::Reply;
 
-use bindings::exports::postern::plugin::lifecycle;
+use bindings::exports::postern::plugin::lifecycle::{self, Phases};
 use component::Linked;
 use instance::Instance;
 use pool::Pools;
 use state::Shared;
 
 use crate::config::{OnFailure, PluginConfig};
-use crate::telemetry::{GuestMetrics, PluginMetrics};
+use crate::telemetry::{GuestMetrics, PluginMetrics, PluginPhase};
 
 /// A `configure` shorter than this may run on a worker's stack when further instances are made.
 const SHORT_CONFIGURE: Duration = Duration::from_millis(1);
@@ -101,6 +101,8 @@ struct Interest {
     response: Selection,
     max_request_body: usize,
     max_response_body: usize,
+    /// Phases that are exported but have nothing to do.
+    unused: lifecycle::Phases,
 }
 
 /// A choice of headers.
@@ -180,15 +182,29 @@ impl Plugin {
     /// Whether it can be in a route's chain.
     #[must_use]
     pub fn has_phases(&self) -> bool {
-        self.sees_requests() || self.sees_responses()
+        let exports = &self.linked.exports;
+        let request = exports.request.is_some() || exports.request_body.is_some();
+        request || exports.response.is_some() || exports.response_body.is_some()
     }
 
     fn sees_requests(&self) -> bool {
-        self.linked.exports.request.is_some() || self.linked.exports.request_body.is_some()
+        self.calls(PluginPhase::Request) || self.calls(PluginPhase::RequestBody)
     }
 
     fn sees_responses(&self) -> bool {
-        self.linked.exports.response.is_some() || self.linked.exports.response_body.is_some()
+        self.calls(PluginPhase::Response) || self.calls(PluginPhase::ResponseBody)
+    }
+
+    /// Whether a phase is exported and has something to do.
+    fn calls(&self, phase: PluginPhase) -> bool {
+        let (exports, unused) = (&self.linked.exports, self.interest.unused);
+        match phase {
+            PluginPhase::Request => exports.request.is_some() && !unused.contains(Phases::REQUEST),
+            PluginPhase::RequestBody => exports.request_body.is_some() && !unused.contains(Phases::REQUEST_BODY),
+            PluginPhase::Response => exports.response.is_some() && !unused.contains(Phases::RESPONSE),
+            PluginPhase::ResponseBody => exports.response_body.is_some() && !unused.contains(Phases::RESPONSE_BODY),
+            PluginPhase::Respond => exports.responder.is_some(),
+        }
     }
 }
 
@@ -208,6 +224,7 @@ impl Interest {
             response: Selection::check(interest.response_headers)?,
             max_request_body: size(interest.max_request_body),
             max_response_body: size(interest.max_response_body),
+            unused: interest.unused,
         })
     }
 }

@@ -12,6 +12,7 @@ use super::{CallError, Plugin};
 use crate::body::{Body, BodyError};
 use crate::config::OnFailure;
 use crate::exchange::Exchange;
+use crate::telemetry::PluginPhase;
 
 /// The chain of one route, computed when the snapshot is built: a phase that no plugin exports costs nothing.
 #[derive(Default)]
@@ -180,7 +181,7 @@ impl Plugin {
         mut exchange: Box<Exchange>,
         body: Body,
     ) -> (Box<Exchange>, Step<Body>) {
-        if self.linked.exports.request.is_some() {
+        if self.calls(PluginPhase::Request) {
             let called = self.on_request(worker, held, exchange).await;
             exchange = called.exchange;
             match called.result {
@@ -189,7 +190,7 @@ impl Plugin {
                 Err(CallError { .. }) => return (exchange, Step::Failed(body)),
             }
         }
-        if self.linked.exports.request_body.is_none() || !exchange.has_body {
+        if !self.calls(PluginPhase::RequestBody) || !exchange.has_body {
             return (exchange, Step::Next(body));
         }
         let bytes = match body.collect(self.interest.max_request_body).await {
@@ -219,7 +220,7 @@ impl Plugin {
     ) -> (Box<Exchange>, Step<http::Response<Body>>) {
         let (mut head, body) = response.into_parts();
         let has_body = has_body(&exchange, &head, &body);
-        if self.linked.exports.response.is_some() {
+        if self.calls(PluginPhase::Response) {
             let called = self.on_response(worker, held, exchange, &mut head, has_body).await;
             exchange = called.exchange;
             match called.result {
@@ -228,7 +229,7 @@ impl Plugin {
                 Err(CallError { .. }) => return (exchange, Step::Failed(http::Response::from_parts(head, body))),
             }
         }
-        if self.linked.exports.response_body.is_none() || !has_body {
+        if !self.calls(PluginPhase::ResponseBody) || !has_body {
             return (exchange, Step::Next(http::Response::from_parts(head, body)));
         }
         let (bytes, trailers) = match body.collect(self.interest.max_response_body).await {

@@ -150,9 +150,11 @@ async fn forward(
             exchange.source = Some(Source::Upstream);
             exchange.target = Some(answer.target);
             let mut response = answer.response;
-            headers::strip_hop_by_hop(response.headers_mut());
             let via = headers::via(response.version());
+            headers::strip_hop_by_hop(response.headers_mut());
             response.headers_mut().append(http::header::VIA, via);
+            // The target's version is between it and us (RFC 9110, 2.5).
+            *response.version_mut() = http::Version::HTTP_11;
             (exchange, Ok(response))
         }
         Err(error) => (exchange, Err(error.into())),

@@ -57,6 +57,10 @@ impl Host for State {
     fn attribute(&mut self, name: String) -> Result<Option<String>> {
         Ok(self.fact(|exchange| match name.as_str() {
             "client.address" => Some(exchange.client.to_string()),
+            "consumer" => exchange.identity.as_ref().map(|identity| identity.consumer.name.to_string()),
+            "consumer.tier" => {
+                exchange.identity.as_ref().and_then(|identity| identity.consumer.tier.as_deref()).map(str::to_owned)
+            }
             "listener" => Some(exchange.peer.listener.to_string()),
             "upstream" => exchange.upstream.as_deref().map(str::to_owned),
             "upstream.target" => exchange.target.as_deref().map(str::to_owned),
