@@ -25,7 +25,7 @@ pub mod lifecycle {
         export_macro_name: "export_lifecycle",
         default_bindings_module: "postern_plugin::__private::lifecycle",
     });
-    pub use exports::postern::plugin::lifecycle::{Guest, HeaderSelection, Interest};
+    pub use exports::postern::plugin::lifecycle::{Guest, HeaderSelection, Interest, Phases};
 }
 
 // One module per phase; the names are those of `export!`.

@@ -47,7 +47,8 @@ pub fn path_parameter(name: &str) -> Option<String> {
     call!(exchange::path_parameter(name))
 }
 
-/// A fact by name: `client.address`, `listener`, `upstream`, `upstream.target`. None if it is unknown, or not known yet.
+/// A fact by name: `client.address`, `listener`, `consumer` and `consumer.tier` (once an earlier plugin has authenticated the
+/// exchange), `upstream`, `upstream.target` (in response phases). None if it is unknown, or not known yet.
 pub fn attribute(name: &str) -> Option<String> {
     call!(exchange::attribute(name))
 }

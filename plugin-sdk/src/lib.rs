@@ -85,7 +85,7 @@ pub use bindings::imports::postern::plugin::types::{
     Header, HeaderEdit, HttpVersion, IpAddress, Method, Reply, RequestEdits, RequestHead,
     RequestVerdict, ResponseEdits, ResponseHead, ResponseVerdict, Scheme, Source,
 };
-pub use bindings::lifecycle::{HeaderSelection, Interest};
+pub use bindings::lifecycle::{HeaderSelection, Interest, Phases};
 pub use config::NoConfig;
 pub use plugin::{
     Plugin, RequestBodyPhase, RequestPhase, Responder, ResponseBodyPhase, ResponsePhase,

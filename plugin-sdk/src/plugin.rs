@@ -4,7 +4,7 @@
 use serde::de::DeserializeOwned;
 
 use crate::{
-    Header, HeaderSelection, Interest, Reply, RequestHead, RequestVerdict, ResponseHead,
+    Header, HeaderSelection, Interest, Phases, Reply, RequestHead, RequestVerdict, ResponseHead,
     ResponseVerdict,
 };
 
@@ -72,6 +72,7 @@ impl Interest {
             response_headers: HeaderSelection::None,
             max_request_body: u64::MAX,
             max_response_body: u64::MAX,
+            unused: Phases::empty(),
         }
     }
 
@@ -108,6 +109,22 @@ impl Interest {
     /// Most bytes of a response body for a body phase; a larger one is answered with 502.
     pub fn max_response_body(mut self, bytes: u64) -> Self {
         self.max_response_body = bytes;
+        self
+    }
+
+    /// These phases are in `export!`, but this configuration leaves them nothing to do: they are not called, and cost
+    /// nothing.
+    ///
+    /// ```
+    /// # use postern_plugin::{Interest, Phases};
+    /// # let echo = false;
+    /// Interest::new().unused((!echo).then_some(Phases::RESPONSE));
+    /// Interest::new().unused([Phases::REQUEST, Phases::RESPONSE]);
+    /// ```
+    pub fn unused(mut self, phases: impl IntoIterator<Item = Phases>) -> Self {
+        self.unused = phases
+            .into_iter()
+            .fold(self.unused, |all, phase| all | phase);
         self
     }
 }

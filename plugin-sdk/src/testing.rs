@@ -25,7 +25,10 @@ use crate::keys::{Algorithm, Key};
 use crate::limits::Limit;
 use crate::log::Level;
 use crate::outbound::{OutboundError, OutboundRequest, OutboundResponse};
-use crate::{Header, Interest, Method, Plugin, RequestHead, ResponseHead, Source};
+use crate::{
+    Header, Interest, Method, Phases, Plugin, RequestHead, RequestPhase, RequestVerdict,
+    ResponseHead, ResponsePhase, ResponseVerdict, Source,
+};
 use state::{FakeKey, with};
 
 /// Makes a plugin as the gateway would, from the JSON of its `config` table. The error is what the operator would read.
@@ -87,6 +90,30 @@ impl Host {
         }
     }
 
+    /// Calls the request phase as the gateway would: with the headers that the plugin asked for, and not at all if it
+    /// says that the phase is unused.
+    pub fn on_request<P: RequestPhase>(&self, plugin: &P) -> RequestVerdict {
+        let interest = plugin.interest();
+        if interest.unused & Phases::REQUEST == Phases::REQUEST {
+            return RequestVerdict::Next;
+        }
+        plugin.on_request(self.request_head(&interest))
+    }
+
+    /// The same for the response phase, with a response of an upstream.
+    pub fn on_response<P: ResponsePhase>(
+        &self,
+        plugin: &P,
+        status: u16,
+        headers: &[(&str, &str)],
+    ) -> ResponseVerdict {
+        let interest = plugin.interest();
+        if interest.unused & Phases::RESPONSE == Phases::RESPONSE {
+            return ResponseVerdict::Next;
+        }
+        plugin.on_response(self.response_head(&interest, status, headers))
+    }
+
     /// Sets a parameter of the route's path pattern.
     pub fn path_parameter(&self, name: &str, value: &str) -> &Self {
         with(|state| {
@@ -97,7 +124,7 @@ impl Host {
         self
     }
 
-    /// Sets a fact of the exchange, for example `upstream`.
+    /// Sets a fact of the exchange, for example `upstream`. `consumer` and `consumer.tier` follow from [`Host::authenticate`].
     pub fn attribute(&self, name: &str, value: &str) -> &Self {
         with(|state| state.attributes.insert(name.to_owned(), value.to_owned()));
         self

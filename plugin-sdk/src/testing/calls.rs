@@ -75,7 +75,7 @@ pub(crate) mod exchange {
     }
 
     pub(crate) fn attribute(name: &str) -> Option<String> {
-        with(|state| state.attributes.get(name).cloned())
+        with(|state| state.attribute(name))
     }
 
     pub(crate) fn note(key: &str) -> Option<Vec<u8>> {

@@ -131,6 +131,15 @@ impl State {
         values.next().map(Cow::into_owned)
     }
 
+    pub(super) fn attribute(&self, name: &str) -> Option<String> {
+        let consumer = self.current.as_ref().map(|found| &found.consumer);
+        match name {
+            "consumer" => consumer.map(|consumer| consumer.name.clone()),
+            "consumer.tier" => consumer.and_then(|consumer| consumer.tier.clone()),
+            _ => self.attributes.get(name).cloned(),
+        }
+    }
+
     pub(super) fn observations(&self, name: &str) -> Vec<(f64, Vec<String>)> {
         self.metrics
             .iter()

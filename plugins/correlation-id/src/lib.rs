@@ -5,8 +5,8 @@ mod id;
 
 use config::Config;
 use postern_plugin::{
-    Interest, Plugin, RequestEdits, RequestHead, RequestPhase, RequestVerdict, ResponseEdits,
-    ResponseHead, ResponsePhase, ResponseVerdict, exchange,
+    Interest, Phases, Plugin, RequestEdits, RequestHead, RequestPhase, RequestVerdict,
+    ResponseEdits, ResponseHead, ResponsePhase, ResponseVerdict, exchange,
 };
 
 struct CorrelationId(Config);
@@ -20,7 +20,8 @@ impl Plugin for CorrelationId {
 
     fn interest(&self) -> Interest {
         let wanted = self.0.accept.then_some(self.0.header.as_str());
-        Interest::new().request_headers(wanted)
+        let unused = (!self.0.echo).then_some(Phases::RESPONSE);
+        Interest::new().request_headers(wanted).unused(unused)
     }
 }
 
@@ -40,9 +41,6 @@ impl RequestPhase for CorrelationId {
 
 impl ResponsePhase for CorrelationId {
     fn on_response(&self, _: ResponseHead) -> ResponseVerdict {
-        if !self.0.echo {
-            return ResponseVerdict::Next;
-        }
         ResponseEdits::new()
             .set(&self.0.header, exchange::id())
             .into()

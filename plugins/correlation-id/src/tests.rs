@@ -13,12 +13,9 @@ fn a_good_id_of_the_client_is_kept_and_echoed() {
     let host = Host::new();
     host.request_header("X-Request-ID", "abc");
     let plugin = plugin("{}");
-    assert_eq!(
-        plugin.on_request(host.request_head(&plugin.interest())),
-        RequestVerdict::Next
-    );
+    assert_eq!(host.on_request(&plugin), RequestVerdict::Next);
     assert_eq!(host.id(), "abc");
-    let verdict = plugin.on_response(host.response_head(&plugin.interest(), 200, &[]));
+    let verdict = host.on_response(&plugin, 200, &[]);
     assert_eq!(
         verdict.edits().expect("edits").headers,
         [HeaderEdit::set("x-request-id", "abc")]
@@ -31,7 +28,7 @@ fn without_a_good_id_the_gateways_own_is_forwarded() {
         let host = Host::new();
         host.request_header("X-Request-ID", sent);
         let plugin = plugin(config);
-        let verdict = plugin.on_request(host.request_head(&plugin.interest()));
+        let verdict = host.on_request(&plugin);
         assert_eq!(
             verdict.edits().expect("edits").headers,
             [HeaderEdit::set("x-request-id", "test-id")]
@@ -47,8 +44,5 @@ fn the_header_is_checked_and_the_echo_can_be_switched_off() {
     );
     let plugin = plugin(r#"{"header": "Trace", "echo": false}"#);
     let host = Host::new();
-    assert_eq!(
-        plugin.on_response(host.response_head(&plugin.interest(), 200, &[])),
-        ResponseVerdict::Next
-    );
+    assert_eq!(host.on_response(&plugin, 200, &[]), ResponseVerdict::Next);
 }

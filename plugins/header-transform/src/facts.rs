@@ -1,6 +1,6 @@
 //! What placeholders stand for, from the host.
 
-use postern_plugin::{Header, exchange, identity};
+use postern_plugin::{Header, exchange};
 
 use crate::template::Facts;
 
@@ -12,11 +12,11 @@ pub(crate) struct HostFacts<'a> {
 
 impl Facts for HostFacts<'_> {
     fn consumer(&self) -> Option<String> {
-        identity::current().map(|found| found.consumer.name)
+        exchange::attribute("consumer")
     }
 
     fn tier(&self) -> Option<String> {
-        identity::current().and_then(|found| found.consumer.tier)
+        exchange::attribute("consumer.tier")
     }
 
     fn header(&self, name: &str) -> Option<Vec<u8>> {

@@ -8,8 +8,8 @@ mod template;
 use config::Config;
 use facts::HostFacts;
 use postern_plugin::{
-    Interest, Plugin, RequestEdits, RequestHead, RequestPhase, RequestVerdict, ResponseEdits,
-    ResponseHead, ResponsePhase, ResponseVerdict,
+    Interest, Phases, Plugin, RequestEdits, RequestHead, RequestPhase, RequestVerdict,
+    ResponseEdits, ResponseHead, ResponsePhase, ResponseVerdict,
 };
 use rules::Rules;
 
@@ -33,14 +33,13 @@ impl Plugin for HeaderTransform {
         Interest::new()
             .request_headers(self.request.watched().chain(self.request.read()))
             .response_headers(self.response.watched())
+            .unused(self.request.is_empty().then_some(Phases::REQUEST))
+            .unused(self.response.is_empty().then_some(Phases::RESPONSE))
     }
 }
 
 impl RequestPhase for HeaderTransform {
     fn on_request(&self, head: RequestHead) -> RequestVerdict {
-        if self.request.is_empty() {
-            return RequestVerdict::Next;
-        }
         RequestEdits::from(self.request.edits(
             &head.headers,
             &HostFacts {
@@ -53,9 +52,6 @@ impl RequestPhase for HeaderTransform {
 
 impl ResponsePhase for HeaderTransform {
     fn on_response(&self, head: ResponseHead) -> ResponseVerdict {
-        if self.response.is_empty() {
-            return ResponseVerdict::Next;
-        }
         ResponseEdits::from(
             self.response
                 .edits(&head.headers, &HostFacts { headers: None }),

@@ -30,7 +30,7 @@ fn templates_see_consumer_path_query_and_headers() {
     let plugin = plugin(
         r#"{"request": {"add": {"X-All": "{consumer} {consumer.tier} {header.x-a} {path.id} {query.page} {query.no}"}}}"#,
     );
-    let verdict = plugin.on_request(host.request_head(&plugin.interest()));
+    let verdict = host.on_request(&plugin);
     assert_eq!(
         verdict.edits().expect("edits").headers,
         [HeaderEdit::set("x-all", "app free 1 7 a b/ ")]
@@ -44,8 +44,7 @@ fn a_response_reads_headers_of_the_request() {
     let plugin = plugin(
         r#"{"response": {"add": {"X-Echo": "{header.X-A}"}, "replace": {"Server": "gateway"}}}"#,
     );
-    let verdict =
-        plugin.on_response(host.response_head(&plugin.interest(), 200, &[("Server", "x")]));
+    let verdict = host.on_response(&plugin, 200, &[("Server", "x")]);
     let expected = [
         HeaderEdit::set("server", "gateway"),
         HeaderEdit::set("x-echo", "1"),
@@ -54,18 +53,20 @@ fn a_response_reads_headers_of_the_request() {
 }
 
 #[test]
-fn a_side_without_rules_changes_nothing() {
+fn a_side_without_rules_is_not_called() {
     let host = Host::new();
-    let plugin = plugin("{}");
-    assert_eq!(plugin.interest(), Interest::new());
+    let none = plugin("{}");
     assert_eq!(
-        plugin.on_request(host.request_head(&plugin.interest())),
-        RequestVerdict::Next
+        none.interest(),
+        Interest::new().unused([Phases::REQUEST, Phases::RESPONSE])
     );
+    assert_eq!(host.on_request(&none), RequestVerdict::Next);
+    let plugin = plugin(r#"{"request": {"remove": ["x-a"]}}"#);
     assert_eq!(
-        plugin.on_response(host.response_head(&plugin.interest(), 200, &[])),
-        ResponseVerdict::Next
+        plugin.interest(),
+        Interest::new().unused([Phases::RESPONSE])
     );
+    assert_eq!(host.on_response(&plugin, 200, &[]), ResponseVerdict::Next);
 }
 
 #[test]
@@ -73,7 +74,7 @@ fn a_client_cannot_smuggle_a_header_in() {
     let host = Host::new();
     host.request("GET", "/?q=a%0d%0ax-admin:%201");
     let plugin = plugin(r#"{"request": {"add": {"x-q": "{query.q}"}}}"#);
-    let verdict = plugin.on_request(host.request_head(&plugin.interest()));
+    let verdict = host.on_request(&plugin);
     assert_eq!(
         verdict.edits().expect("edits").headers,
         [HeaderEdit::set("x-q", "")]
