@@ -51,10 +51,14 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-/// Where cargo leaves a package's component.
+/// Where cargo leaves a package's component. A library's name has no hyphens; one test fixture is a program.
 pub(crate) fn artifact(target: &Path, package: &str) -> PathBuf {
-    let file = format!("{}.wasm", package.replace('-', "_"));
-    target.join(GUEST_TARGET).join(GUEST_PROFILE).join(file)
+    let folder = target.join(GUEST_TARGET).join(GUEST_PROFILE);
+    let program = folder.join(format!("{package}.wasm"));
+    if program.is_file() {
+        return program;
+    }
+    folder.join(format!("{}.wasm", package.replace('-', "_")))
 }
 
 /// Copies a component over another in one step, so that nobody reads half of it. Says whether the bytes are new.

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::Value;
 
 /// The folders whose packages are compiled to Wasm.
-const GUEST_FOLDERS: [&str; 2] = ["plugins", "examples/plugins"];
+const GUEST_FOLDERS: [&str; 3] = ["plugins", "examples/plugins", "tests/fixtures/plugins"];
 
 /// The checked-out project.
 pub(crate) struct Workspace {
@@ -119,14 +119,16 @@ mod tests {
                 package("jwt", "/src/plugins/jwt/Cargo.toml"),
                 package("shop", "/src/examples/shop/Cargo.toml"),
                 package("greeter", "/src/examples/plugins/greeter/Cargo.toml"),
+                package("greedy", "/src/tests/fixtures/plugins/greedy/Cargo.toml"),
+                package("postern-tests", "/src/tests/Cargo.toml"),
             ],
         });
         let workspace = Workspace::from_metadata(&metadata).expect("the metadata is complete");
-        assert_eq!(workspace.guests, ["greeter", "jwt"]);
+        assert_eq!(workspace.guests, ["greedy", "greeter", "jwt"]);
         assert_eq!(workspace.plugins(), Path::new("/elsewhere/plugins"));
         assert_eq!(
             workspace.guest_args().collect::<Vec<_>>(),
-            ["-p", "greeter", "-p", "jwt"]
+            ["-p", "greedy", "-p", "greeter", "-p", "jwt"]
         );
     }
 }
