@@ -1,0 +1,231 @@
+//! Limits as they are written, named, and shown to clients.
+//!
+//! What is shown is written once, in the request phase, as lines of `name: value`: the answer of a refusal is made from
+//! them, and so is the response, for which they travel in a note of the exchange.
+
+use std::time::Duration;
+
+use postern_plugin::config::duration;
+use postern_plugin::limits::{Decision, Limit};
+use serde::de::IntoDeserializer;
+use serde::de::value::{Error, StrDeserializer};
+
+use crate::config::Headers;
+
+/// Most limits of one decision, and the longest window: the host's.
+const MAX_LIMITS: usize = 8;
+const MAX_WINDOW: Duration = Duration::from_secs(31 * 24 * 60 * 60);
+
+const LIMIT: &str = "expected a limit such as \"100/minute\" or \"10/10s\"";
+
+/// Limits that count together, and their names.
+#[derive(Debug)]
+pub(crate) struct Policy {
+    limits: Vec<Limit>,
+    /// One for each limit.
+    names: Vec<Name>,
+    /// The value of `RateLimit-Policy`.
+    header: String,
+}
+
+#[derive(Debug)]
+struct Name {
+    /// Quoted, with the scope: `"orders-minute"`.
+    item: String,
+    /// As a part of a header name: `Minute`.
+    window: String,
+}
+
+impl Policy {
+    pub(crate) fn new(limits: Vec<Limit>, scope: Option<&str>) -> Self {
+        let names: Vec<Name> = limits.iter().map(|limit| Name::new(limit, scope)).collect();
+        let items = limits.iter().zip(&names).map(|(limit, name)| {
+            let seconds = limit.window_ms.div_ceil(1000);
+            format!("{};q={};w={seconds}", name.item, limit.amount)
+        });
+        let header = items.collect::<Vec<_>>().join(", ");
+        Policy {
+            limits,
+            names,
+            header,
+        }
+    }
+
+    pub(crate) fn limits(&self) -> &[Limit] {
+        &self.limits
+    }
+
+    /// What clients are told after a decision.
+    pub(crate) fn lines(&self, headers: Headers, decisions: &[Decision]) -> String {
+        let mut lines = String::with_capacity(128);
+        if matches!(headers, Headers::Standard | Headers::Both) {
+            self.standard(&mut lines, decisions);
+        }
+        if matches!(headers, Headers::Legacy | Headers::Both) {
+            self.legacy(&mut lines, decisions);
+        }
+        lines
+    }
+
+    /// draft-ietf-httpapi-ratelimit-headers-09.
+    fn standard(&self, lines: &mut String, decisions: &[Decision]) {
+        lines.push_str("ratelimit-policy: ");
+        lines.push_str(&self.header);
+        lines.push_str("\nratelimit: ");
+        for (index, (name, decision)) in self.names.iter().zip(decisions).enumerate() {
+            if index > 0 {
+                lines.push_str(", ");
+            }
+            lines.push_str(&name.item);
+            lines.push_str(";r=");
+            push_number(lines, decision.remaining);
+            lines.push_str(";t=");
+            push_number(lines, decision.reset_ms.div_ceil(1000));
+        }
+        lines.push('\n');
+    }
+
+    /// A pair for each window, and three for the tightest: least remaining, and of those the longest window.
+    fn legacy(&self, lines: &mut String, decisions: &[Decision]) {
+        for (name, decision) in self.names.iter().zip(decisions) {
+            let prefixes = [
+                ("x-ratelimit-limit-", decision.limit.amount),
+                ("x-ratelimit-remaining-", decision.remaining),
+            ];
+            for (prefix, value) in prefixes {
+                lines.push_str(prefix);
+                push_line(lines, &name.window, value);
+            }
+        }
+        let tightness = |decision: &&Decision| {
+            (
+                decision.remaining,
+                std::cmp::Reverse(decision.limit.window_ms),
+            )
+        };
+        if let Some(tightest) = decisions.iter().min_by_key(tightness) {
+            push_line(lines, "ratelimit-limit", tightest.limit.amount);
+            push_line(lines, "ratelimit-remaining", tightest.remaining);
+            push_line(
+                lines,
+                "ratelimit-reset",
+                tightest.reset_ms.div_ceil(1000).max(1),
+            );
+        }
+    }
+}
+
+impl Name {
+    fn new(limit: &Limit, scope: Option<&str>) -> Self {
+        let word = match limit.window_ms {
+            1_000 => "second".into(),
+            60_000 => "minute".into(),
+            3_600_000 => "hour".into(),
+            86_400_000 => "day".into(),
+            ms if ms % 86_400_000 == 0 => format!("{}d", ms / 86_400_000),
+            ms if ms % 3_600_000 == 0 => format!("{}h", ms / 3_600_000),
+            ms if ms % 60_000 == 0 => format!("{}m", ms / 60_000),
+            ms if ms % 1_000 == 0 => format!("{}s", ms / 1_000),
+            ms => format!("{ms}ms"),
+        };
+        let item = match scope {
+            Some(scope) => format!("\"{scope}-{word}\""),
+            None => format!("\"{word}\""),
+        };
+        Name { item, window: word }
+    }
+}
+
+/// The seconds after which a refused request may come again.
+pub(crate) fn retry_after(decisions: &[Decision]) -> u64 {
+    let refusing = decisions.iter().filter(|decision| !decision.allowed);
+    let longest = refusing.map(|decision| decision.reset_ms.div_ceil(1000));
+    longest.max().unwrap_or_default().max(1)
+}
+
+/// The headers in lines that [`Policy::lines`] made.
+pub(crate) fn fields(lines: &str) -> impl Iterator<Item = (&str, &str)> {
+    lines.lines().filter_map(|line| line.split_once(": "))
+}
+
+/// Whether several headers of this name are one list, so that those of several plugins go together.
+pub(crate) fn is_list(name: &str) -> bool {
+    name == "ratelimit" || name == "ratelimit-policy"
+}
+
+/// Reads the limits of the configuration; the error names the field.
+pub(crate) fn parse_limits(texts: &[String]) -> Result<Vec<Limit>, String> {
+    if texts.len() > MAX_LIMITS {
+        return Err(format!("limits: expected at most {MAX_LIMITS}"));
+    }
+    let mut limits: Vec<Limit> = Vec::with_capacity(texts.len());
+    for (index, text) in texts.iter().enumerate() {
+        let limit = parse_limit(text).map_err(|reason| format!("limits[{index}]: {reason}"))?;
+        if limits
+            .iter()
+            .any(|other| other.window_ms == limit.window_ms)
+        {
+            return Err(format!(
+                "limits[{index}]: {text:?} has the window of another limit; the smaller one alone would do"
+            ));
+        }
+        limits.push(limit);
+    }
+    Ok(limits)
+}
+
+fn parse_limit(text: &str) -> Result<Limit, String> {
+    let expected = || format!("{LIMIT}, found {text:?}");
+    let (amount, window) = text.split_once('/').ok_or_else(expected)?;
+    let amount = amount.trim();
+    if amount.is_empty() || !amount.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(expected());
+    }
+    let amount: u32 = amount
+        .parse()
+        .map_err(|_| format!("expected at most {} requests, found {text:?}", u32::MAX))?;
+    if amount == 0 {
+        return Err(format!("expected at least one request, found {text:?}"));
+    }
+    let window = match window.trim() {
+        "second" | "sec" => Duration::from_secs(1),
+        "minute" | "min" => Duration::from_secs(60),
+        "hour" => Duration::from_secs(60 * 60),
+        "day" => Duration::from_secs(24 * 60 * 60),
+        other => {
+            let other: StrDeserializer<'_, Error> = other.into_deserializer();
+            duration(other).map_err(|_| expected())?
+        }
+    };
+    if window < Duration::from_millis(1) || window > MAX_WINDOW {
+        return Err(format!(
+            "expected a window between 1ms and 31days, found {text:?}"
+        ));
+    }
+    Ok(Limit::new(u64::from(amount), window))
+}
+
+fn push_line(lines: &mut String, name: &str, value: u64) {
+    lines.push_str(name);
+    lines.push_str(": ");
+    push_number(lines, value);
+    lines.push('\n');
+}
+
+/// By hand, because formatting costs several times as much and every request pays it.
+pub(crate) fn push_number(text: &mut String, mut number: u64) {
+    let mut digits = [0_u8; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    text.extend(digits[at..].iter().map(|&digit| char::from(digit)));
+}
+
+#[cfg(test)]
+mod tests;
