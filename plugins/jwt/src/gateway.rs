@@ -1,0 +1,57 @@
+//! What the gateway is asked about a token: whether its signature is right, and whose it is.
+
+use postern_plugin::identity::{self, Credential, Found};
+use postern_plugin::keys::{self, Key, Verification};
+use postern_plugin::log;
+
+use crate::claims::Claims;
+use crate::policy::Policy;
+use crate::refusal::Refusal;
+use crate::token::Token;
+
+/// Passes a token whose signature is right for the key; the gateway knows with which algorithm.
+pub(crate) fn verify(token: &Token<'_>, key: &Key) -> Result<(), Refusal> {
+    let header = token.header()?;
+    let key_id = header.key_id.as_deref();
+    let verification = keys::verify(
+        key,
+        key_id,
+        header.algorithm,
+        token.signing_input,
+        &token.signature,
+    );
+    match verification {
+        Verification::Valid => return Ok(()),
+        Verification::BadSignature => {}
+        // Nothing was computed: about as much as an HMAC takes, so that the time of an answer does not list the issuers.
+        Verification::UnknownKey | Verification::AlgorithmNotAllowed => {
+            keys::sha256(token.signing_input);
+        }
+    }
+    log::debug(format_args!("token refused: {verification:?} for {key:?}"));
+    Err(Refusal::Invalid)
+}
+
+/// Whose token it is; from here on, the exchange is theirs.
+pub(crate) fn authenticate(policy: &Policy, claims: &Claims<'_>) -> Result<Found, Refusal> {
+    if let Some(consumer) = &policy.config.consumer {
+        return authenticate_as(consumer, &claims.issuer().unwrap_or_default());
+    }
+    let caller = policy.caller(claims)?.into_owned();
+    let found = identity::find(&Credential::JwtIssuer(caller)).ok_or(Refusal::Invalid)?;
+    identity::authenticate(&found.consumer.name, &found.credential_id)
+        .map_err(|_| Refusal::Conflict)?;
+    Ok(found)
+}
+
+fn authenticate_as(consumer: &str, credential_id: &str) -> Result<Found, Refusal> {
+    let authenticated = identity::authenticate(consumer, credential_id);
+    match (authenticated, identity::current()) {
+        (Ok(()), Some(found)) => Ok(found),
+        (Err(_), Some(_)) => Err(Refusal::Conflict),
+        (_, None) => {
+            log::error(format_args!("config: there is no consumer {consumer:?}"));
+            Err(Refusal::NoSuchConsumer)
+        }
+    }
+}
