@@ -1,5 +1,6 @@
 //! The answer to the client: one document, or a problem.
 
+use postern_plugin::outbound::OutboundRequest;
 use postern_plugin::{Method, Reply, log};
 
 use crate::branch::{Branch, Shaped};
@@ -12,6 +13,18 @@ const COMPLETENESS: &str = "gateway-completeness";
 /// The key of the list of failures.
 pub(crate) const ERRORS_KEY: &str = "_errors";
 
+/// The answer if a required branch cannot be called: then no other is, either.
+pub(crate) fn refusal(plan: &Plan, requests: &[Result<OutboundRequest, Failure>]) -> Option<Reply> {
+    let mut failed = plan
+        .branches
+        .iter()
+        .zip(requests)
+        .filter_map(|(branch, request)| Some((branch, request.as_ref().err()?)));
+    let (branch, failure) = failed.find(|(branch, _)| branch.required)?;
+    report(branch, failure);
+    Some(problem(branch, failure.cause))
+}
+
 /// Puts the branches' pieces together.
 pub(crate) fn assemble(plan: &Plan, shaped: &[Shaped<'_>]) -> Reply {
     let outcomes = || plan.branches.iter().zip(shaped);
@@ -19,11 +32,7 @@ pub(crate) fn assemble(plan: &Plan, shaped: &[Shaped<'_>]) -> Reply {
         .filter_map(|(branch, shaped)| Some((branch, shaped.as_ref().err()?)))
         .collect();
     for (branch, failure) in &failed {
-        let (code, detail) = (failure.cause.code(), &failure.detail);
-        log::warn(format_args!(
-            "branch {:?} failed, {code}: {detail}",
-            branch.name
-        ));
+        report(branch, failure);
     }
     let is_empty =
         failed.len() == shaped.len() && failed.iter().all(|(branch, _)| branch.fallback.is_none());
@@ -45,6 +54,14 @@ pub(crate) fn assemble(plan: &Plan, shaped: &[Shaped<'_>]) -> Reply {
             )
         }
     }
+}
+
+fn report(branch: &Branch, failure: &Failure) {
+    let (code, detail) = (failure.cause.code(), &failure.detail);
+    log::warn(format_args!(
+        "branch {:?} failed, {code}: {detail}",
+        branch.name
+    ));
 }
 
 fn document(

@@ -16,8 +16,9 @@ mod tests;
 use postern_plugin::outbound::{self, OutboundRequest};
 use postern_plugin::{Interest, Plugin, Reply, RequestHead, Responder};
 
-use branch::{Branch, Called};
+use branch::Called;
 use config::{Config, Plan};
+use failure::Failure;
 
 struct Aggregate(Plan);
 
@@ -39,35 +40,36 @@ impl Responder for Aggregate {
         if !plan.methods.contains(&head.method) {
             return Ok(answer::method_not_allowed(&plan.methods));
         }
-        let called = call(&plan.branches, &head, &body);
-        let shaped: Vec<_> = plan
+        let requests = plan
+            .branches
+            .iter()
+            .map(|branch| branch.request(&head, &body));
+        let requests: Vec<_> = requests.collect();
+        if let Some(refusal) = answer::refusal(plan, &requests) {
+            return Ok(refusal);
+        }
+        let called = call(requests);
+        let shaped = plan
             .branches
             .iter()
             .zip(&called)
-            .map(|(branch, called)| branch.shape(called))
-            .collect();
-        Ok(answer::assemble(plan, &shaped))
+            .map(|(branch, called)| branch.shape(called));
+        Ok(answer::assemble(plan, &shaped.collect::<Vec<_>>()))
     }
 }
 
-/// Calls all branches at once; one that the request lacks a value for is not called.
-fn call(branches: &[Branch], head: &RequestHead, body: &[u8]) -> Vec<Called> {
-    let mut requests: Vec<OutboundRequest> = Vec::with_capacity(branches.len());
-    let mut called: Vec<Option<Called>> = Vec::with_capacity(branches.len());
-    for branch in branches {
-        match branch.request(head, body) {
-            Ok(request) => {
-                requests.push(request);
-                called.push(None);
-            }
-            Err(failure) => called.push(Some(Err(failure))),
-        }
-    }
-    let mut answers = outbound::send_all(&requests).into_iter();
-    let mut next = || branch::judge(answers.next().expect("there is an answer to each request"));
-    called
+/// Calls all branches at once, but those that the request lacks a value for.
+fn call(requests: Vec<Result<OutboundRequest, Failure>>) -> Vec<Called> {
+    let mut ready = Vec::with_capacity(requests.len());
+    let failures: Vec<Option<Failure>> = requests
         .into_iter()
-        .map(|failed| failed.unwrap_or_else(&mut next))
+        .map(|request| request.map(|request| ready.push(request)).err())
+        .collect();
+    let mut answers = outbound::send_all(&ready).into_iter();
+    let mut next = || branch::judge(answers.next().expect("there is an answer to each request"));
+    failures
+        .into_iter()
+        .map(|failure| failure.map_or_else(&mut next, Err))
         .collect()
 }
 

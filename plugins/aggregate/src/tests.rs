@@ -1,5 +1,6 @@
 //! The plugin as a whole, against the fake host.
 
+use postern_plugin::identity::{Consumer, Found};
 use postern_plugin::outbound::{OutboundError, OutboundRequest, OutboundResponse};
 use postern_plugin::testing::{Host, configure};
 use postern_plugin::{Header, Plugin, Reply, Responder};
@@ -258,11 +259,31 @@ fn a_branch_without_its_value_is_not_called() {
             .collect::<Vec<_>>()
     };
     assert_eq!(paths(&anonymous), ["/?p="]);
+    let consumer = Consumer {
+        name: "app".into(),
+        tier: None,
+        groups: Vec::new(),
+        custom_id: None,
+    };
     let known = run_with(config, |host| {
-        host.request("GET", "/?p=a%20b")
-            .attribute("consumer", "app");
+        host.request("GET", "/?p=a%20b").authenticate(Found {
+            consumer,
+            credential_id: "key".into(),
+        });
     });
     assert_eq!(paths(&known), ["/app", "/?p=a%20b"]);
+}
+
+#[test]
+fn nothing_is_called_when_a_required_branch_cannot_be() {
+    let run = run(
+        json!({ "branches": [branch("customers", json!({})), branch("orders", json!({ "path": "/{header.x}" }))] }),
+    );
+    assert_eq!(
+        (run.reply.status, run.reply.code.as_str()),
+        (400, "branch-failed")
+    );
+    assert!(run.host.outbound_requests().is_empty());
 }
 
 #[test]
