@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::members::{self, Member};
+use crate::json::{self, Member};
 use crate::refusal::Refusal;
 
 /// The last second of the year 9999. Later dates are no dates: most are milliseconds, which would let a token live for
@@ -58,7 +58,7 @@ impl Names {
 
     /// Reads the payload of a token.
     pub(crate) fn read<'j>(&self, payload: &'j str) -> Result<Claims<'j>, Refusal> {
-        members::read(payload, &self.0)
+        json::members(payload, &self.0)
             .map(Claims)
             .ok_or(Refusal::Malformed)
     }
@@ -72,7 +72,7 @@ impl<'j> Claims<'j> {
 
     /// A claim that names somebody: a string, not empty.
     pub(crate) fn name(&self, claim: Claim) -> Option<Cow<'j, str>> {
-        let name = members::string(self.json(claim)?)?;
+        let name = json::string(self.json(claim)?)?;
         (!name.is_empty()).then_some(name)
     }
 
@@ -84,7 +84,7 @@ impl<'j> Claims<'j> {
         let Some(json) = self.json(claim) else {
             return Ok(None);
         };
-        match members::number(json) {
+        match json::number(json) {
             Some(seconds) if seconds <= MAX_DATE => Ok(Some(seconds)),
             _ => Err(Refusal::Claims(
                 "The token has a date that is not in seconds since 1970.",
@@ -140,10 +140,9 @@ impl Rules {
             return false;
         };
         let is_ours = |json| {
-            members::string(json)
-                .is_some_and(|name| self.audience.iter().any(|ours| *ours == *name))
+            json::string(json).is_some_and(|name| self.audience.iter().any(|ours| *ours == *name))
         };
-        match members::elements(json) {
+        match json::elements(json) {
             Some(names) => names.into_iter().any(is_ours),
             None => is_ours(json),
         }

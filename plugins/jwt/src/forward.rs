@@ -3,7 +3,7 @@
 //! What a header cannot carry without a second meaning is refused: a control character, space at an end (which the next
 //! reader would trim), a comma within an element of a list.
 
-use crate::members;
+use crate::json;
 
 /// A claim, given as its JSON. Strings, numbers and booleans as they are, arrays of them with commas in between, all else
 /// as JSON. None if it cannot be told without ambiguity.
@@ -17,7 +17,7 @@ pub(crate) fn header_value(json: &str) -> Option<String> {
 }
 
 fn list(json: &str) -> Option<String> {
-    let elements = members::elements(json)?;
+    let elements = json::elements(json)?;
     if elements
         .iter()
         .any(|element| element.starts_with(['[', '{']))
@@ -40,7 +40,7 @@ fn list(json: &str) -> Option<String> {
 
 fn scalar(json: &str) -> Option<String> {
     if json.starts_with('"') {
-        members::string(json).map(Into::into)
+        json::string(json).map(Into::into)
     } else {
         Some(json.to_owned())
     }

@@ -4,7 +4,7 @@ mod claims;
 mod config;
 mod forward;
 mod gateway;
-mod members;
+mod json;
 mod places;
 mod policy;
 mod refusal;

@@ -55,7 +55,7 @@ fn host() -> Host {
 fn run(config: &str, host: &Host, token: &str) -> RequestVerdict {
     host.request_header("Authorization", &format!("Bearer {token}"));
     let plugin: Jwt = configure(config).expect("config is right");
-    plugin.on_request(host.request_head(&plugin.interest()))
+    host.on_request(&plugin)
 }
 
 #[track_caller]

@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use postern_plugin::keys::Algorithm;
 
-use crate::members;
+use crate::json;
 use crate::refusal::Refusal;
 
 /// More than headers of 8 KiB, the usual limit of servers, can carry.
@@ -60,16 +60,16 @@ impl<'t> Token<'t> {
     }
 
     pub(crate) fn header(&self) -> Result<Header<'_>, Refusal> {
-        let members = members::read(&self.header, &HEADER_MEMBERS).ok_or(Refusal::Malformed)?;
+        let members = json::members(&self.header, &HEADER_MEMBERS).ok_or(Refusal::Malformed)?;
         // Extensions that must be understood (RFC 7515, 4.1.11): there is none that is.
         if members[CRIT].is_some() {
             return Err(Refusal::Malformed);
         }
         let alg = members[ALG]
-            .and_then(members::string)
+            .and_then(json::string)
             .ok_or(Refusal::Malformed)?;
         let key_id = match members[KID] {
-            Some(kid) => Some(members::string(kid).ok_or(Refusal::Malformed)?),
+            Some(kid) => Some(json::string(kid).ok_or(Refusal::Malformed)?),
             None => None,
         };
         // `none` is no algorithm. The same answer as for one that does not belong to the key.
@@ -223,17 +223,5 @@ mod tests {
     fn keys_in_the_header_are_ignored() {
         let json = r#"{"jwk":{"kty":"oct","k":"AA"},"jku":"https://evil.test","x5c":["AA"],"alg":"HS256","typ":"JWT"}"#;
         assert_eq!(header(json), Ok((Algorithm::Hs256, None)));
-    }
-
-    #[test]
-    fn deep_nesting_is_only_long() {
-        let json = format!(
-            r#"{{"alg":"HS256","x":{}{}}}"#,
-            "[".repeat(2_000),
-            "]".repeat(2_000)
-        );
-        assert_eq!(header(&json), Ok((Algorithm::Hs256, None)));
-        let open = format!(r#"{{"alg":"HS256","x":{}"#, "[".repeat(4_000));
-        assert_eq!(header(&open), Err(Refusal::Malformed));
     }
 }
