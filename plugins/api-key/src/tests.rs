@@ -28,7 +28,7 @@ fn host(path_and_query: &str, headers: &[(&str, &str)]) -> Host {
 
 fn run(config: &str, host: &Host) -> RequestVerdict {
     let plugin: ApiKey = configure(config).expect("config is right");
-    plugin.on_request(host.request_head(&plugin.interest()))
+    host.on_request(&plugin)
 }
 
 #[track_caller]

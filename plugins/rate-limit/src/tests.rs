@@ -15,11 +15,11 @@ fn plugin(config: &str) -> RateLimit {
 }
 
 fn ask(plugin: &RateLimit, host: &Host) -> RequestVerdict {
-    plugin.on_request(host.request_head(&plugin.interest()))
+    host.on_request(plugin)
 }
 
 fn told(plugin: &RateLimit, host: &Host) -> Vec<HeaderEdit> {
-    let verdict = plugin.on_response(host.response_head(&plugin.interest(), 200, &[]));
+    let verdict = host.on_response(plugin, 200, &[]);
     verdict
         .edits()
         .map(|edits| edits.headers.clone())
