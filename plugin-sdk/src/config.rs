@@ -1,12 +1,13 @@
 //! Typed configuration: reads a plugin's `config` table, and says where and what is wrong in words for the operator.
 
 mod error;
-mod json;
+mod value;
 
 use std::time::Duration;
 
 use serde::de::{DeserializeOwned, Error};
 use serde::{Deserialize, Deserializer};
+use value::Value;
 
 /// The config of a plugin without settings: any key is an error.
 #[derive(Debug, Default, Deserialize)]
@@ -16,7 +17,20 @@ pub struct NoConfig {}
 /// Reads a `config` table, as the gateway hands it over in JSON. The error begins with the path of the field, for example
 /// `limits[2].window: expected a string, found a whole number`.
 pub fn parse<C: DeserializeOwned>(json: &str) -> Result<C, String> {
-    json::from_str(json).map_err(|error| error.to_string())
+    let value: Value = serde_json::from_str(json).map_err(|_| "the configuration is not JSON")?;
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let message = error.inner().to_string();
+        let mut path = error.path().to_string();
+        if let Some(rest) = message.strip_prefix("unknown field `") {
+            // The message names it; the path is that of its table.
+            let field = rest.find('`').unwrap_or_default();
+            path.truncate(path.len().saturating_sub(field));
+        }
+        match path.trim_end_matches('.') {
+            "" => message,
+            path => format!("{path}: {message}"),
+        }
+    })
 }
 
 /// For `#[serde(deserialize_with = "...")]`: a duration with units, such as `"250ms"`, `"10m"` or `"1h 30m"`.
@@ -83,6 +97,10 @@ mod tests {
         assert_eq!(
             error(r#"{"rule": []}"#),
             "unknown field `rule`, expected `max-age` or `rules`"
+        );
+        assert_eq!(
+            error(r#"{"rules": [{"name": "", "b": 1}]}"#),
+            "rules[0]: unknown field `b`, expected `name`"
         );
         assert_eq!(
             error(r#"{"max-age": "10"}"#),

@@ -1,10 +1,10 @@
-//! The reader against what the host writes, and against what operators get wrong.
+//! What is read from what the host writes, and what is said about what operators get wrong.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::from_str;
+use crate::config::parse;
 
 #[derive(Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -38,14 +38,12 @@ enum Choice {
 
 #[track_caller]
 fn read(json: &str) -> Everything {
-    from_str(json).expect("is right")
+    parse(json).expect("is right")
 }
 
 #[track_caller]
 fn error(json: &str) -> String {
-    from_str::<Everything>(json)
-        .expect_err("is wrong")
-        .to_string()
+    parse::<Everything>(json).expect_err("is wrong").to_string()
 }
 
 #[test]
@@ -125,7 +123,7 @@ fn what_is_not_json_is_an_error_and_no_panic() {
     let good = r#"{"text":"a\u00e4\n","map":{"x":[1,2]},"pair":[1,"b"],"choice":[{"header":"h"}]}"#;
     for end in 0..good.len() {
         assert!(
-            from_str::<Everything>(&good[..end]).is_err(),
+            parse::<Everything>(&good[..end]).is_err(),
             "{}",
             &good[..end]
         );
@@ -139,9 +137,9 @@ fn what_is_not_json_is_an_error_and_no_panic() {
         "{,}",
         "-",
     ] {
-        assert!(from_str::<Everything>(bad).is_err(), "{bad}");
+        assert!(parse::<Everything>(bad).is_err(), "{bad}");
     }
-    assert!(from_str::<Nested>(&"[".repeat(100_000)).is_err());
+    assert!(parse::<Nested>(&"[".repeat(100_000)).is_err());
 }
 
 #[derive(Debug, Deserialize)]
