@@ -3,6 +3,7 @@
 mod accept;
 mod activity;
 mod connection;
+mod janitor;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;

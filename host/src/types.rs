@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// A consumer of the configuration, as plugins and the log see it.
 #[derive(Debug, PartialEq, Eq)]
@@ -98,6 +98,20 @@ pub struct Peer {
     pub trusted: bool,
     /// Whose addresses in `X-Forwarded-For` are proxies, not clients.
     pub trusted_proxies: Arc<[ipnet::IpNet]>,
+    /// What its first request named as its host: nearly all requests of a connection name the same, and what follows
+    /// from the name is made once.
+    pub site: OnceLock<Site>,
+}
+
+/// A host that requests name, and what is sent on about it.
+#[derive(Debug, Clone)]
+pub struct Site {
+    /// Host and optional port, lower case.
+    pub authority: Arc<str>,
+    /// The same as a header value.
+    pub value: http::HeaderValue,
+    /// The element of `Forwarded` (RFC 7239, 4) for requests of the peer to this host, without TLS.
+    pub forwarded: http::HeaderValue,
 }
 
 impl Peer {
@@ -107,7 +121,7 @@ impl Peer {
         let ip = address.ip().to_canonical();
         let forwarded_for = http::HeaderValue::from_str(&ip.to_string()).expect("an address is visible ASCII");
         let trusted = trusted_proxies.iter().any(|range| range.contains(&ip));
-        Self { listener, address, local, forwarded_for, trusted, trusted_proxies }
+        Self { listener, address, local, forwarded_for, trusted, trusted_proxies, site: OnceLock::new() }
     }
 
     /// The peer's address, an IPv4 one also where the socket is IPv6.

@@ -111,15 +111,15 @@ impl Upstream {
     pub async fn send(&self, worker: usize, request: Request<Body>, limit: Duration) -> Result<Answer, UpstreamError> {
         let target = self.pick(worker);
         let limit = self.config.total_timeout.map_or(limit, |total| total.min(limit)).min(self.config.read_timeout);
-        let begun = tokio::time::Instant::now();
+        let begun = self.config.total_timeout.map(|total| (total, tokio::time::Instant::now()));
         let exchange = self.exchange(target, worker, request);
         let Ok(answer) = tokio::time::timeout(limit, exchange).await else {
             return Err(UpstreamError::ResponseTimeout { target: Arc::clone(target.address()), limit });
         };
         let (response, sender) = answer?;
         let lease = ConnectionLease { target: Arc::clone(target), sender, worker, keep: self.keep() };
-        let (patience, total) = (self.config.read_timeout, self.config.total_timeout);
-        let rest = total.map(|total| total.saturating_sub(begun.elapsed()));
+        let patience = self.config.read_timeout;
+        let rest = begun.map(|(total, begun)| total.saturating_sub(begun.elapsed()));
         let response = response.map(|body| Body::response(body, patience, rest, Box::new(lease)));
         Ok(Answer { response, target: Arc::clone(target.address()) })
     }

@@ -12,6 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::Listener;
 use super::connection;
+use super::janitor::Janitor;
 use crate::proxy::ExchangeBody;
 use crate::shutdown::{DrainSignal, TaskGuard};
 use crate::types::Peer;
@@ -29,6 +30,7 @@ pub trait Handler: Clone + Send + Sync + 'static {
 pub struct Acceptor {
     pub(super) listener: Arc<Listener>,
     socket: TcpListener,
+    janitor: Arc<Janitor>,
 }
 
 impl Acceptor {
@@ -38,18 +40,20 @@ impl Acceptor {
     /// When the socket cannot be registered with the runtime.
     pub fn new(listener: Arc<Listener>) -> std::io::Result<Self> {
         let socket = TcpListener::from_std(listener.socket.try_clone()?)?;
-        Ok(Self { listener, socket })
+        let janitor = Janitor::new(&listener.config);
+        Ok(Self { listener, socket, janitor })
     }
 
     /// Accepts connections until the drain begins. Each is served by a task of its own that holds a guard.
     pub async fn run<H: Handler>(self, handler: H, mut drain: DrainSignal, guard: TaskGuard) {
+        tokio::spawn(Arc::clone(&self.janitor).run(drain.clone()));
         loop {
             let accepted = tokio::select! {
                 accepted = self.socket.accept() => accepted,
                 () = drain.draining() => return,
             };
             match accepted {
-                Ok((stream, address)) => self.admit(stream, address, &handler, &drain, &guard),
+                Ok((stream, address)) => self.admit(stream, address, &handler, &guard),
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
                     tracing::error!(listener = %self.listener.name(), %error, "connections cannot be accepted");
@@ -59,7 +63,7 @@ impl Acceptor {
         }
     }
 
-    fn admit<H: Handler>(&self, stream: TcpStream, address: SocketAddr, handler: &H, drain: &DrainSignal, guard: &TaskGuard) {
+    fn admit<H: Handler>(&self, stream: TcpStream, address: SocketAddr, handler: &H, guard: &TaskGuard) {
         let listener = Arc::clone(&self.listener);
         let Some(place) = Place::take(&listener) else {
             tracing::warn!(listener = %listener.name(), %address, "connection refused: max-connections are open");
@@ -69,9 +73,9 @@ impl Acceptor {
         // Without this, the last segment of a response waits for a delayed acknowledgement.
         let _ = stream.set_nodelay(true);
         let peer = Peer::new(Arc::clone(listener.name()), address, local, Arc::clone(&listener.trusted_proxies));
-        let (handler, drain, guard) = (handler.clone(), drain.clone(), guard.clone());
+        let (handler, guard, activity) = (handler.clone(), guard.clone(), self.janitor.admit());
         tokio::spawn(async move {
-            connection::serve(stream, &listener.config, handler, Arc::new(peer), drain).await;
+            connection::serve(stream, &listener.config, handler, Arc::new(peer), activity).await;
             drop((place, guard));
         });
     }

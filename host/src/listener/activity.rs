@@ -1,15 +1,16 @@
 //! What happens on a connection, so that one on which nothing happens can be closed.
 //!
-//! hyper's own head timeout also ends idle connections, and sets a timer for each request. Here each connection has one
-//! timer that looks at these numbers now and then.
+//! hyper's own head timeout also ends idle connections, and sets a timer for each request. Here a connection only counts,
+//! and the janitor looks at the numbers now and then.
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::task::AtomicWaker;
 use http_body::{Body, Frame, SizeHint};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::time::Instant;
@@ -23,6 +24,21 @@ pub(super) struct Activity {
     events: AtomicU64,
     /// Whether bytes came since the last request began: a part of a head.
     partial: AtomicBool,
+    /// What the janitor wants.
+    order: AtomicU8,
+    waker: AtomicWaker,
+}
+
+/// What the janitor wants of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(super) enum Order {
+    /// To go on.
+    None,
+    /// To finish what it does, and then to close.
+    Finish,
+    /// To close at once.
+    Close,
 }
 
 /// Why a connection is to be closed.
@@ -53,6 +69,27 @@ impl Activity {
         self.partial.store(false, Ordering::Relaxed);
         InProgress(Arc::clone(self))
     }
+
+    /// Tells the connection what to do; orders only get stricter.
+    pub(super) fn order(&self, order: Order) {
+        if self.order.fetch_max(order as u8, Ordering::Relaxed) < order as u8 {
+            self.waker.wake();
+        }
+    }
+
+    /// What the connection is to do.
+    pub(super) fn ordered(&self) -> Order {
+        match self.order.load(Ordering::Relaxed) {
+            0 => Order::None,
+            1 => Order::Finish,
+            _ => Order::Close,
+        }
+    }
+
+    /// The task to wake when there is an order.
+    pub(super) fn listen(&self, cx: &Context<'_>) {
+        self.waker.register(cx.waker());
+    }
 }
 
 /// A request that has begun.
@@ -71,9 +108,9 @@ impl Watch {
         Self { activity, header_timeout, idle_timeout, seen_events: 0, quiet_since, partial_since: None, served: false }
     }
 
-    /// How long until the next look. Timeouts are exact to this.
-    pub(super) fn interval(&self) -> Duration {
-        (self.header_timeout.min(self.idle_timeout) / 4).clamp(Duration::from_millis(10), Duration::from_secs(5))
+    /// Whose connection this is, and whether it has ended: then only the watch still knows it.
+    pub(super) fn activity(&self) -> Option<&Activity> {
+        (Arc::strong_count(&self.activity) > 1).then_some(&*self.activity)
     }
 
     /// Whether the connection is to be closed, as things stand at `now`.

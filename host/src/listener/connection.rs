@@ -1,8 +1,9 @@
 //! One connection: which version of HTTP it speaks, its requests one after another or at once, and its end.
 
 use std::convert::Infallible;
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -12,12 +13,10 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
 use tokio::net::TcpStream;
-use tokio::time::Instant;
 
 use super::accept::Handler;
-use super::activity::{Activity, Overdue, Tracked, Watch, Watched};
+use super::activity::{Activity, Order, Tracked, Watched};
 use crate::config::ListenerConfig;
-use crate::shutdown::DrainSignal;
 use crate::types::Peer;
 
 /// How an HTTP/2 connection begins (RFC 9113, 3.4); no method of HTTP/1.1 begins like this.
@@ -27,11 +26,16 @@ const PREFACE_PAUSE: Duration = Duration::from_millis(10);
 const H2_PING_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Serves a connection to its end.
-pub(super) async fn serve<H: Handler>(stream: TcpStream, config: &ListenerConfig, handler: H, peer: Arc<Peer>, drain: DrainSignal) {
+pub(super) async fn serve<H: Handler>(
+    stream: TcpStream,
+    config: &ListenerConfig,
+    handler: H,
+    peer: Arc<Peer>,
+    activity: Arc<Activity>,
+) {
     let address = peer.address;
     let Ok(Ok(http2)) = tokio::time::timeout(config.header_timeout, speaks_http2(&stream)).await else { return };
-    let activity = Arc::new(Activity::default());
-    let watch = Watch::new(Arc::clone(&activity), config.header_timeout, config.idle_timeout);
+    let supervisor = Arc::clone(&activity);
     let io = Watched::new(TokioIo::new(stream), Arc::clone(&activity));
     let service = service_fn(move |request: Request<Incoming>| {
         let (handler, peer, progress) = (handler.clone(), Arc::clone(&peer), activity.begin());
@@ -48,7 +52,7 @@ pub(super) async fn serve<H: Handler>(stream: TcpStream, config: &ListenerConfig
                 .max_concurrent_streams(config.max_streams)
                 .max_header_list_size(u32::try_from(config.max_header_bytes).unwrap_or(u32::MAX))
                 .keep_alive_interval(H2_PING_INTERVAL);
-            drive(builder.serve_connection(io, service), watch, drain).await
+            supervise(builder.serve_connection(io, service), supervisor).await
         }
         false => {
             let mut builder = http1::Builder::new();
@@ -57,7 +61,7 @@ pub(super) async fn serve<H: Handler>(stream: TcpStream, config: &ListenerConfig
                 .max_header_size(config.max_header_bytes)
                 .half_close(false)
                 .header_read_timeout(None);
-            drive(builder.serve_connection(io, service), watch, drain).await
+            supervise(builder.serve_connection(io, service), supervisor).await
         }
     };
     if let Err(error) = ended {
@@ -78,35 +82,36 @@ async fn speaks_http2(stream: &TcpStream) -> std::io::Result<bool> {
     }
 }
 
-/// Polls a connection until it ends, is overdue, or has been drained.
-async fn drive<C: GracefulConnection>(connection: C, mut watch: Watch, mut drain: DrainSignal) -> Result<(), C::Error> {
-    let mut connection = pin!(connection);
-    let interval = watch.interval();
-    let mut look = pin!(tokio::time::sleep(interval));
-    let mut closing = drain.is_draining();
-    if closing {
-        connection.as_mut().graceful_shutdown();
-    }
-    loop {
-        tokio::select! {
-            biased;
-            ended = connection.as_mut() => return ended,
-            () = drain.draining(), if !closing => {
-                connection.as_mut().graceful_shutdown();
-                closing = true;
-            }
-            () = look.as_mut() => {
-                let now = Instant::now();
-                match watch.look(now) {
-                    Some(Overdue::Idle) if !closing => {
-                        connection.as_mut().graceful_shutdown();
-                        closing = true;
-                    }
-                    Some(Overdue::Head | Overdue::Idle) => return Ok(()),
-                    None => {}
-                }
-                look.as_mut().reset(now + interval);
-            }
+/// A connection that obeys the janitor.
+struct Supervised<C> {
+    connection: Pin<Box<C>>,
+    activity: Arc<Activity>,
+    listening: bool,
+    finishing: bool,
+}
+
+impl<C: GracefulConnection> Future for Supervised<C> {
+    type Output = Result<(), C::Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if !self.listening {
+            // Once is enough: the connection stays in its task.
+            self.activity.listen(cx);
+            self.listening = true;
         }
+        match self.activity.ordered() {
+            Order::None => {}
+            Order::Finish if self.finishing => {}
+            Order::Finish => {
+                self.finishing = true;
+                self.connection.as_mut().graceful_shutdown();
+            }
+            Order::Close => return Poll::Ready(Ok(())),
+        }
+        self.connection.as_mut().poll(cx)
     }
+}
+
+fn supervise<C: GracefulConnection>(connection: C, activity: Arc<Activity>) -> Supervised<C> {
+    Supervised { connection: Box::pin(connection), activity, listening: false, finishing: false }
 }

@@ -55,6 +55,9 @@ impl Instance {
         store.set_max_component_handles(MAX_HANDLES);
         store.epoch_deadline_callback(|mut store| {
             let state = store.data_mut();
+            if std::mem::take(&mut state.waited) {
+                return Ok(UpdateDeadline::Continue(1));
+            }
             if state.ticks_left == 0 {
                 return Ok(UpdateDeadline::Interrupt);
             }
@@ -113,6 +116,7 @@ impl Instance {
             }
             Mode::Fiber(ticks) => {
                 self.store.data_mut().ticks_left = ticks;
+                self.store.data_mut().waited = false;
                 self.store.set_epoch_deadline(1);
                 func.call_async(&mut self.store, params).await
             }

@@ -43,7 +43,8 @@ pub struct State {
     pub(super) memory: MemoryMeter,
     /// Epochs that the current call may still use.
     pub(super) ticks_left: u64,
-    pub(super) on_fiber: bool,
+    /// Set when the guest goes on after it waited: the ticks that passed meanwhile were not its own.
+    pub(super) waited: bool,
     pub(super) output: Output,
 }
 
@@ -51,7 +52,7 @@ impl State {
     pub(super) fn new(shared: Arc<Shared>, outbound: Arc<dyn Outbound>) -> Self {
         shared.metrics.instance_made();
         let memory = MemoryMeter { limit: shared.budget.memory, used: 0, refused: false };
-        Self { shared, exchange: None, outbound, memory, ticks_left: 0, on_fiber: false, output: Output::default() }
+        Self { shared, exchange: None, outbound, memory, ticks_left: 0, waited: false, output: Output::default() }
     }
 
     /// Writes what the guest printed without a line end.

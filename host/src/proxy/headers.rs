@@ -7,51 +7,84 @@ use std::sync::Arc;
 
 use http::header::{self, Entry, HeaderName};
 use http::{HeaderMap, HeaderValue, Method, Uri, Version};
+use smallvec::SmallVec;
 
 use super::error::ProxyError;
 use crate::exchange::Exchange;
-use crate::types::Peer;
+use crate::types::{Peer, Site};
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
-/// Fields of one connection, besides those that `Connection` names.
-const HOP_BY_HOP: [HeaderName; 8] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    HeaderName::from_static("http2-settings"),
-];
+/// Fields that `forward` adds: room for them is made at once.
+const ADDED: usize = 6;
 
-/// What only the gateway may say about a consumer. A client that sends these is trying something.
-fn claims_identity(name: &HeaderName) -> bool {
-    let name = name.as_str();
-    name.starts_with("x-") && (name.starts_with("x-consumer-") || name == "x-credential-identifier" || name == "x-anonymous-consumer")
+/// What a message may not carry on, by who must not see it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// It goes on.
+    Kept,
+    /// It belongs to the connection that it came on (RFC 9110, 7.6.1).
+    HopByHop,
+    /// It names further fields of the connection.
+    Connection,
+    /// The exchange keeps it elsewhere, and it is written anew when the request is forwarded.
+    Taken,
+    /// It is believed only from trusted proxies.
+    Forwarded,
+    /// Only the gateway may say it: a client that sends it is trying something.
+    Forged,
 }
 
-/// Removes what belongs to the connection that the message came on.
+/// The fate of a field. One look at each name is cheaper than asking a map for every name that must go.
+fn fate(name: &HeaderName) -> Fate {
+    match name.as_str() {
+        "connection" => Fate::Connection,
+        "keep-alive" | "proxy-connection" | "te" | "trailer" | "transfer-encoding" | "upgrade" | "http2-settings" => {
+            Fate::HopByHop
+        }
+        "host" | "expect" | "content-length" => Fate::Taken,
+        "forwarded" | "x-forwarded-for" | "x-forwarded-proto" | "x-forwarded-host" => Fate::Forwarded,
+        "x-credential-identifier" | "x-anonymous-consumer" => Fate::Forged,
+        name if name.starts_with("x-consumer-") => Fate::Forged,
+        _ => Fate::Kept,
+    }
+}
+
+type Names = SmallVec<[HeaderName; 8]>;
+
+/// Removes what belongs to the connection that a response came on.
 pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    if let Entry::Occupied(connection) = headers.entry(header::CONNECTION) {
-        let named: Vec<HeaderName> = connection.iter().flat_map(connection_options).collect();
-        for name in named {
-            // Whatever `Connection` says, these are not options of a connection (RFC 9110, 7.6.1).
-            if name != header::HOST && name != header::CONTENT_LENGTH && name != header::AUTHORIZATION {
-                headers.remove(name);
-            }
+    let is_hop_by_hop = |fate| matches!(fate, Fate::HopByHop | Fate::Connection);
+    remove(headers, is_hop_by_hop);
+}
+
+/// Removes the fields whose fate `is_doomed`, and those that `Connection` names.
+fn remove(headers: &mut HeaderMap, is_doomed: impl Fn(Fate) -> bool) {
+    let mut doomed = Names::new();
+    for name in headers.keys() {
+        let fate = fate(name);
+        if fate == Fate::Connection {
+            doomed.extend(headers.get_all(header::CONNECTION).iter().flat_map(connection_options));
+        }
+        if is_doomed(fate) {
+            doomed.push(name.clone());
         }
     }
-    for name in HOP_BY_HOP {
+    for name in doomed {
         headers.remove(name);
     }
 }
 
+/// The fields that a `Connection` value names. Whatever it says, these are not options of a connection.
 fn connection_options(value: &HeaderValue) -> impl Iterator<Item = HeaderName> {
-    value.as_bytes().split(|byte| *byte == b',').filter_map(|option| HeaderName::from_bytes(option.trim_ascii()).ok())
+    let names = value.as_bytes().split(|byte| *byte == b',');
+    let names = names.filter_map(|option| match option.trim_ascii() {
+        b"" | b"close" | b"keep-alive" | b"Keep-Alive" => None,
+        name => HeaderName::from_bytes(name).ok(),
+    });
+    names.filter(|name| *name != header::HOST && *name != header::CONTENT_LENGTH && *name != header::AUTHORIZATION)
 }
 
 /// Takes what the request says about itself out of its headers, into the exchange.
@@ -59,8 +92,7 @@ fn connection_options(value: &HeaderValue) -> impl Iterator<Item = HeaderName> {
 /// # Errors
 /// When it contradicts itself, or does not say what it must.
 pub(super) fn receive(exchange: &mut Exchange) -> Result<(), ProxyError> {
-    let authority = authority(&exchange.request)?;
-    exchange.authority = authority;
+    exchange.authority = authority(exchange)?;
     let path = match exchange.request.uri.path_and_query() {
         Some(path) if path.as_str().starts_with('/') => Uri::from(path.clone()),
         Some(path) if path.as_str() == "*" && exchange.request.method == Method::OPTIONS => Uri::from_static("/*"),
@@ -69,23 +101,25 @@ pub(super) fn receive(exchange: &mut Exchange) -> Result<(), ProxyError> {
     exchange.request.uri = path;
     exchange.matched_uri = exchange.request.uri.clone();
 
-    let headers = &mut exchange.request.headers;
-    headers.remove(header::HOST);
-    headers.remove(header::EXPECT);
-    if let Some(length) = headers.remove(header::CONTENT_LENGTH) {
+    if let Some(length) = exchange.request.headers.get(header::CONTENT_LENGTH) {
         exchange.content_length = length.to_str().ok().and_then(|length| length.parse().ok());
     }
-    strip_hop_by_hop(headers);
-    let forged: Vec<HeaderName> = headers.keys().filter(|name| claims_identity(name)).cloned().collect();
-    for name in forged {
-        headers.remove(name);
+    exchange.client = exchange.peer.ip();
+    let trusted = exchange.peer.trusted;
+    remove(&mut exchange.request.headers, |fate| match fate {
+        Fate::Kept => false,
+        Fate::Forwarded => !trusted,
+        Fate::HopByHop | Fate::Connection | Fate::Taken | Fate::Forged => true,
+    });
+    if trusted {
+        believe_proxy(exchange);
     }
-    believe_proxies(exchange);
     Ok(())
 }
 
 /// The one authority of a request (RFC 9112, 3.2; RFC 9113, 8.3.1).
-fn authority(request: &http::request::Parts) -> Result<Arc<str>, ProxyError> {
+fn authority(exchange: &Exchange) -> Result<Arc<str>, ProxyError> {
+    let request = &exchange.request;
     let mut hosts = request.headers.get_all(header::HOST).iter();
     let host = hosts.next();
     if hosts.next().is_some() {
@@ -97,28 +131,31 @@ fn authority(request: &http::request::Parts) -> Result<Arc<str>, ProxyError> {
         (None, None) if request.version < Version::HTTP_11 => "",
         (None, None) => return Err(ProxyError::BadRequest("The request has no Host")),
     };
+    if let Some(site) = exchange.peer.site.get().filter(|site| *site.authority == *text) {
+        return Ok(Arc::clone(&site.authority));
+    }
     let valid = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte));
     if !valid || text.len() > 255 + ":65535".len() {
         return Err(ProxyError::BadRequest("The Host is not valid"));
     }
-    if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        return Ok(text.to_ascii_lowercase().into());
+    let authority: Arc<str> = text.to_ascii_lowercase().into();
+    if let Some(site) = site(exchange, &authority) {
+        // A second site on one connection is made anew each time.
+        let _ = exchange.peer.site.set(site);
     }
-    Ok(text.into())
+    Ok(authority)
 }
 
-/// Finds out who the client is, from what trusted proxies say. What others say is removed.
-fn believe_proxies(exchange: &mut Exchange) {
-    let peer = &exchange.peer;
-    let headers = &mut exchange.request.headers;
-    exchange.client = peer.ip();
-    if !peer.trusted {
-        for name in [FORWARDED_FOR, FORWARDED_PROTO, FORWARDED_HOST, header::FORWARDED] {
-            headers.remove(name);
-        }
-        return;
-    }
-    if let Some(client) = forwarded_client(headers, peer) {
+fn site(exchange: &Exchange, authority: &Arc<str>) -> Option<Site> {
+    let value = HeaderValue::from_str(authority).ok()?;
+    let forwarded = forwarded(exchange.peer.ip(), authority, "http")?;
+    Some(Site { authority: Arc::clone(authority), value, forwarded })
+}
+
+/// Finds out who the client is, from what a trusted proxy says.
+fn believe_proxy(exchange: &mut Exchange) {
+    let headers = &exchange.request.headers;
+    if let Some(client) = forwarded_client(headers, &exchange.peer) {
         exchange.client = client;
     }
     exchange.secure = headers.get(FORWARDED_PROTO).is_some_and(|proto| proto.as_bytes().eq_ignore_ascii_case(b"https"));
@@ -127,7 +164,8 @@ fn believe_proxies(exchange: &mut Exchange) {
 /// The last address in `X-Forwarded-For` that is not a trusted proxy's: those before it are hearsay.
 fn forwarded_client(headers: &HeaderMap, peer: &Peer) -> Option<IpAddr> {
     let mut client = None;
-    for value in headers.get_all(FORWARDED_FOR).iter().rev_collected() {
+    let values: SmallVec<[&HeaderValue; 4]> = headers.get_all(FORWARDED_FOR).iter().collect();
+    for value in values.into_iter().rev() {
         for entry in value.to_str().ok()?.rsplit(',') {
             let address: IpAddr = entry.trim().trim_matches(['[', ']']).parse().ok()?;
             client = Some(address.to_canonical());
@@ -139,30 +177,22 @@ fn forwarded_client(headers: &HeaderMap, peer: &Peer) -> Option<IpAddr> {
     client
 }
 
-trait RevCollected: Iterator + Sized {
-    /// The items from the last to the first, of an iterator that only goes forward.
-    fn rev_collected(self) -> std::iter::Rev<std::vec::IntoIter<Self::Item>> {
-        self.collect::<Vec<_>>().into_iter().rev()
-    }
-}
-
-impl<'a> RevCollected for header::ValueIter<'a, HeaderValue> {}
-
 /// Says to the next hop for whom and how the request came to us.
 pub(super) fn forward(exchange: &Exchange, headers: &mut HeaderMap) {
+    headers.reserve(ADDED);
     let peer = &exchange.peer;
-    let proto = if exchange.secure { "https" } else { "http" };
-    let authority = HeaderValue::from_str(&exchange.authority).ok();
     append_to_list(headers, FORWARDED_FOR, &peer.forwarded_for);
+    let proto = if exchange.secure { "https" } else { "http" };
     headers.entry(FORWARDED_PROTO).or_insert(HeaderValue::from_static(proto));
-    if let Some(authority) = authority {
-        headers.entry(FORWARDED_HOST).or_insert_with(|| authority.clone());
-        if !authority.is_empty() {
-            headers.insert(header::HOST, authority);
+    let known = peer.site.get().filter(|site| Arc::ptr_eq(&site.authority, &exchange.authority));
+    let made = if known.is_none() { site(exchange, &exchange.authority) } else { None };
+    if let Some(site) = known.or(made.as_ref()) {
+        headers.entry(FORWARDED_HOST).or_insert_with(|| site.value.clone());
+        if !site.authority.is_empty() {
+            headers.insert(header::HOST, site.value.clone());
         }
-    }
-    if let Some(element) = forwarded(peer.ip(), &exchange.authority, proto) {
-        append_to_list(headers, header::FORWARDED, &element);
+        let secure = exchange.secure.then(|| forwarded(peer.ip(), &site.authority, proto)).flatten();
+        append_to_list(headers, header::FORWARDED, secure.as_ref().unwrap_or(&site.forwarded));
     }
     headers.append(header::VIA, via(exchange.request.version));
 }

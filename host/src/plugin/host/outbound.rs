@@ -19,12 +19,16 @@ type Answer = Result<OutboundResponse, OutboundError>;
 impl Host for State {
     async fn send(&mut self, request: OutboundRequest) -> Result<Result<OutboundResponse, OutboundError>> {
         let begun = self.begin(request);
-        Ok(finish(begun).await)
+        let answer = finish(begun).await;
+        self.waited = true;
+        Ok(answer)
     }
 
     async fn send_all(&mut self, requests: Vec<OutboundRequest>) -> Result<Vec<Answer>> {
         let begun: Vec<_> = requests.into_iter().map(|request| self.begin(request)).collect();
-        Ok(join_all(begun.into_iter().map(finish)).await)
+        let answers = join_all(begun.into_iter().map(finish)).await;
+        self.waited = true;
+        Ok(answers)
     }
 }
 
@@ -34,13 +38,14 @@ type Begun = Result<(OutboundFuture, Place), OutboundError>;
 impl State {
     fn begin(&mut self, request: OutboundRequest) -> Begun {
         let budget = &self.shared.budget;
-        if let Some(exchange) = self.exchange.as_deref_mut() {
-            if exchange.outbound_calls >= budget.outbound_calls {
-                let message = format!("the exchange has used its {} outbound calls", budget.outbound_calls);
-                return Err(OutboundError::Denied(message));
-            }
-            exchange.outbound_calls += 1;
+        let Some(exchange) = self.exchange.as_deref_mut() else {
+            return Err(OutboundError::Denied("configure cannot call upstreams".into()));
+        };
+        if exchange.outbound_calls >= budget.outbound_calls {
+            let message = format!("the exchange has used its {} outbound calls", budget.outbound_calls);
+            return Err(OutboundError::Denied(message));
         }
+        exchange.outbound_calls += 1;
         let place = Place::take(&self.shared)?;
         let request = prepare(&self.shared, request)?;
         Ok((self.outbound.send(request), place))
