@@ -12,6 +12,7 @@ use super::{CallError, Plugin};
 use crate::body::{Body, BodyError};
 use crate::config::OnFailure;
 use crate::exchange::Exchange;
+use crate::types::Source;
 use crate::telemetry::PluginPhase;
 
 /// The chain of one route, computed when the snapshot is built: a phase that no plugin exports costs nothing.
@@ -134,20 +135,24 @@ impl Chain {
             exchange = returned;
             match step {
                 Step::Next(next) => response = next,
-                Step::Reply(reply) => {
-                    exchange.code.clone_from(&reply.code);
-                    response = reply.response.map(Body::whole);
-                }
+                Step::Reply(reply) => response = replaced(&mut exchange, reply),
                 Step::Body(error) => return (exchange, ResponseOutcome::Body(error)),
                 Step::Failed(rest) => match plugin.rescue() {
                     Rescue::Skip => response = rest,
-                    Rescue::Reply(reply) => response = reply.response.map(Body::whole),
+                    Rescue::Reply(reply) => response = replaced(&mut exchange, reply),
                     Rescue::Close => return (exchange, ResponseOutcome::Failed(Arc::clone(plugin.name()))),
                 },
             }
         }
         (exchange, ResponseOutcome::Send(response))
     }
+}
+
+/// A response in the place of another: it is the plugin's from here on.
+fn replaced(exchange: &mut Exchange, reply: Reply) -> http::Response<Body> {
+    exchange.source = Some(Source::Plugin);
+    exchange.code = reply.code;
+    reply.response.map(Body::whole)
 }
 
 impl Run {
