@@ -1,7 +1,7 @@
 //! Reads single members of a JSON object (RFC 8259), and checks the rest without keeping it.
 //!
-//! In the place of `serde_json`, which the tests hold this reader against: in a component that one weighs 90 KiB, most of it
-//! for the numbers in its messages, and takes several times as long.
+//! In the place of `serde_json`, which the tests hold this reader against: it is as fast, and in a component it weighs 73 KiB
+//! more, most of them for the numbers in its messages.
 
 use std::borrow::Cow;
 
