@@ -20,8 +20,9 @@ use postern::config::{self, Algorithm, Config, LimitConfig};
 use postern::exchange::Exchange;
 use postern::identity::{self, Consumers, KeyRef, Keys, Verification};
 use postern::plugin::{
-    Chain, Code, Counters, Decision, Engine, Identities, KeyName, KeyRing, Outbound, OutboundFailure, OutboundFuture,
-    OutboundRequest, Plugin, RequestOutcome, Run, Services, StoreFailure, Stores, Verified, Worker,
+    Chain, Code, Counters, Decision, Engine, Identities, KeyName, KeyRing, Outbound,
+    OutboundFailure, OutboundFuture, OutboundRequest, Plugin, RequestOutcome, Run, Services,
+    StoreFailure, Stores, Verified, Worker,
 };
 use postern::state;
 use postern::telemetry::Metrics;
@@ -80,7 +81,12 @@ fn plugin_calls(criterion: &mut Criterion) {
                 || bench.exchange(),
                 |exchange| {
                     let mut run = Run::default();
-                    let done = run_now(chain.request_phases(&bench.worker, &mut run, exchange, Body::empty()));
+                    let done = run_now(chain.request_phases(
+                        &bench.worker,
+                        &mut run,
+                        exchange,
+                        Body::empty(),
+                    ));
                     (run, black_box(done))
                 },
                 BatchSize::SmallInput,
@@ -107,11 +113,15 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let plugins = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/plugins");
-        assert!(plugins.join("header-transform.wasm").is_file(), "run `cargo xtask build-plugins` first");
+        assert!(
+            plugins.join("header-transform.wasm").is_file(),
+            "run `cargo xtask build-plugins` first"
+        );
         let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("plugin_call.toml");
         let text = CONFIG.replace("@PLUGINS@", plugins.to_str().expect("the path is text"));
         fs::write(&file, text).expect("the file is written");
-        let config = config::load_with(&file, &|_| Some(SECRET.into())).expect("the configuration is right");
+        let config =
+            config::load_with(&file, &|_| Some(SECRET.into())).expect("the configuration is right");
         let clock = Clock::system();
         let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 8080));
         Self {
@@ -119,24 +129,47 @@ impl Bench {
             services: services(&config, &clock),
             config,
             metrics: Metrics::new(),
-            worker: Worker { index: 0, outbound: Arc::new(Nowhere) },
+            worker: Worker {
+                index: 0,
+                outbound: Arc::new(Nowhere),
+            },
             clock,
-            peer: Arc::new(Peer::new("any".into(), SocketAddr::from((Ipv4Addr::LOCALHOST, 50_000)), local, Arc::new([]))),
+            peer: Arc::new(Peer::new(
+                "any".into(),
+                SocketAddr::from((Ipv4Addr::LOCALHOST, 50_000)),
+                local,
+                Arc::new([]),
+            )),
             headers: headers(),
         }
     }
 
     fn plugin(&self, name: &str) -> Arc<Plugin> {
-        let config = self.config.plugins.iter().find(|plugin| *plugin.name == *name).expect("it is configured");
+        let config = self
+            .config
+            .plugins
+            .iter()
+            .find(|plugin| *plugin.name == *name)
+            .expect("it is configured");
         let code = Code::load(&self.engine, &config.file).expect("it compiles");
         let metrics = (self.metrics.plugin(name), self.metrics.prepare_guest(name));
-        let plugin = Plugin::new(&self.engine, &code, config, self.services.clone(), metrics, 1);
+        let plugin = Plugin::new(
+            &self.engine,
+            &code,
+            config,
+            self.services.clone(),
+            metrics,
+            1,
+        );
         Arc::new(run_now(plugin).expect("it starts"))
     }
 
     /// What comes from the connection: 12 headers, of which no plugin asks for more than two.
     fn exchange(&self) -> Box<Exchange> {
-        let request = http::Request::builder().uri("/api/orders/4711?page=2").body(()).expect("it is a request");
+        let request = http::Request::builder()
+            .uri("/api/orders/4711?page=2")
+            .body(())
+            .expect("it is a request");
         let (mut request, ()) = request.into_parts();
         request.headers = self.headers.clone();
         Box::new(Exchange {
@@ -174,13 +207,26 @@ impl Bench {
     /// A benchmark of a plugin that fails would look good.
     fn check(&self, chain: &Chain, name: &str) {
         let mut run = Run::default();
-        let (exchange, outcome) = run_now(chain.request_phases(&self.worker, &mut run, self.exchange(), Body::empty()));
-        assert!(matches!(outcome, RequestOutcome::Forward(_)), "{name} lets the request pass");
+        let (exchange, outcome) =
+            run_now(chain.request_phases(&self.worker, &mut run, self.exchange(), Body::empty()));
+        assert!(
+            matches!(outcome, RequestOutcome::Forward(_)),
+            "{name} lets the request pass"
+        );
         let headers = &exchange.request.headers;
         match name {
-            "jwt" => assert_eq!(exchange.identity.as_ref().map(|found| &*found.consumer.name), Some("app")),
+            "jwt" => assert_eq!(
+                exchange
+                    .identity
+                    .as_ref()
+                    .map(|found| &*found.consumer.name),
+                Some("app")
+            ),
             "headers" | "headers-fresh" => {
-                assert_eq!(headers.get("x-added").map(http::HeaderValue::as_bytes), Some(&b"1"[..]));
+                assert_eq!(
+                    headers.get("x-added").map(http::HeaderValue::as_bytes),
+                    Some(&b"1"[..])
+                );
                 assert!(!headers.contains_key("x-remove-me"));
             }
             _ => {}
@@ -191,11 +237,18 @@ impl Bench {
 fn headers() -> HeaderMap {
     let claims = serde_json::json!({ "iss": "app", "sub": "user-4711", "exp": 4_102_444_800_u64 });
     let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
-    let token = jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).expect("the token is signed");
+    let token = jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key)
+        .expect("the token is signed");
     let authorization = format!("Bearer {token}");
     [
-        ("user-agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"),
-        ("accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"),
+        (
+            "user-agent",
+            "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+        ),
+        (
+            "accept",
+            "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+        ),
         ("accept-language", "en-US,en;q=0.5"),
         ("accept-encoding", "gzip, deflate, br, zstd"),
         ("authorization", &authorization),
@@ -210,7 +263,10 @@ fn headers() -> HeaderMap {
     .into_iter()
     .map(|(name, value)| {
         let name = http::HeaderName::try_from(name).expect("it is a name");
-        (name, http::HeaderValue::from_str(value).expect("it is a value"))
+        (
+            name,
+            http::HeaderValue::from_str(value).expect("it is a value"),
+        )
     })
     .collect()
 }
@@ -278,8 +334,17 @@ impl KeyRing for Ring {
 struct Limits(state::Limits, Clock);
 
 impl Counters for Limits {
-    fn take(&self, namespace: &str, key: &str, limits: &[LimitConfig], cost: u64) -> Result<Vec<Decision>, String> {
-        let decisions = self.0.take(namespace, key, limits, cost, self.1.now()).map_err(|error| error.to_string())?;
+    fn take(
+        &self,
+        namespace: &str,
+        key: &str,
+        limits: &[LimitConfig],
+        cost: u64,
+    ) -> Result<Vec<Decision>, String> {
+        let decisions = self
+            .0
+            .take(namespace, key, limits, cost, self.1.now())
+            .map_err(|error| error.to_string())?;
         let export = |decision: &state::Decision| Decision {
             allowed: decision.allowed,
             limit: decision.limit,

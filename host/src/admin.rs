@@ -62,8 +62,12 @@ pub async fn serve(socket: TcpListener, source: Arc<dyn Source>) {
                 async move { Ok::<_, Infallible>(response) }
             });
             let mut builder = http1::Builder::new();
-            builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
-            let _ = builder.serve_connection(TokioIo::new(stream), service).await;
+            builder
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEADER_TIMEOUT);
+            let _ = builder
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
         });
     }
 }
@@ -81,14 +85,20 @@ pub fn open(address: SocketAddr) -> std::io::Result<TcpListener> {
 fn answer(request: &Request<Incoming>, source: &dyn Source) -> Response<Full<Bytes>> {
     if request.method() != Method::GET && request.method() != Method::HEAD {
         let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET is allowed here\n");
-        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        response
+            .headers_mut()
+            .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return response;
     }
     match request.uri().path() {
         "/healthz" => text(StatusCode::OK, "ok\n"),
         "/readyz" if source.report().ready => text(StatusCode::OK, "ready\n"),
         "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
-        "/metrics" => typed(StatusCode::OK, source.metrics(), "text/plain; version=0.0.4; charset=utf-8"),
+        "/metrics" => typed(
+            StatusCode::OK,
+            source.metrics(),
+            "text/plain; version=0.0.4; charset=utf-8",
+        ),
         "/api/status" => {
             let json = serde_json::to_string_pretty(&source.report()).unwrap_or_default();
             typed(StatusCode::OK, json + "\n", "application/json")
@@ -102,9 +112,15 @@ fn text(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
     typed(status, body, "text/plain; charset=utf-8")
 }
 
-fn typed(status: StatusCode, body: impl Into<Bytes>, content_type: &'static str) -> Response<Full<Bytes>> {
+fn typed(
+    status: StatusCode,
+    body: impl Into<Bytes>,
+    content_type: &'static str,
+) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
 }

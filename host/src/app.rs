@@ -80,9 +80,16 @@ pub struct Gateway {
 pub fn check(config: Config) -> Result<String, StartError> {
     let control = control_runtime()?;
     let (builder, _) = builder(&config, Arc::new(Metrics::new()))?;
-    let generation = control.block_on(builder.build(config, None)).map_err(StartError::Config)?;
+    let generation = control
+        .block_on(builder.build(config, None))
+        .map_err(StartError::Config)?;
     let snapshot = &generation.snapshot;
-    Ok(format!("{} routes, {} plugins, {} upstreams", snapshot.routes.len(), snapshot.plugins.len(), snapshot.upstreams.iter().count()))
+    Ok(format!(
+        "{} routes, {} plugins, {} upstreams",
+        snapshot.routes.len(),
+        snapshot.plugins.len(),
+        snapshot.upstreams.iter().count()
+    ))
 }
 
 impl Gateway {
@@ -94,15 +101,23 @@ impl Gateway {
         let control = control_runtime()?;
         let (builder, workers) = builder(&config, metrics)?;
         let builder = Arc::new(builder);
-        let (settings, drain_timeout, admin_config) = (config.listeners.clone(), config.server.drain_timeout, config.admin.clone());
-        let generation = control.block_on(builder.build(config, None)).map_err(StartError::Config)?;
+        let (settings, drain_timeout, admin_config) = (
+            config.listeners.clone(),
+            config.server.drain_timeout,
+            config.admin.clone(),
+        );
+        let generation = control
+            .block_on(builder.build(config, None))
+            .map_err(StartError::Config)?;
 
         let open = |listener: crate::config::ListenerConfig| {
             let metrics = builder.metrics.listener(&listener.name);
             Listener::open(listener, metrics).map(Arc::new)
         };
         let listeners: Vec<_> = settings.into_iter().map(open).collect::<Result<_, _>>()?;
-        let admin = admin_config.map(|admin| open_admin(&control, admin.address)).transpose()?;
+        let admin = admin_config
+            .map(|admin| open_admin(&control, admin.address))
+            .transpose()?;
 
         let status = Arc::new(Status::default());
         let (drain, signal) = shutdown::drain();
@@ -115,14 +130,36 @@ impl Gateway {
             drain: signal.clone(),
             drain_timeout,
         };
-        let workers = (0..workers).map(|index| worker::spawn(plan(index))).collect::<Result<_, _>>().map_err(StartError::Thread)?;
+        let workers = (0..workers)
+            .map(|index| worker::spawn(plan(index)))
+            .collect::<Result<_, _>>()
+            .map_err(StartError::Thread)?;
         let (reload, demands) = mpsc::channel(1);
         let admin_address = admin.as_ref().and_then(|socket| socket.local_addr().ok());
         status.published(&generation.snapshot);
         builder.published(&generation, None);
-        control.spawn(background(Arc::clone(&builder), views, Arc::clone(&status), generation, demands, admin));
-        let listeners = listeners.iter().map(|listener| (Arc::clone(listener.name()), listener.address())).collect();
-        Ok(Self { builder, control: Some(control), workers, listeners, admin: admin_address, status, reload, drain })
+        control.spawn(background(
+            Arc::clone(&builder),
+            views,
+            Arc::clone(&status),
+            generation,
+            demands,
+            admin,
+        ));
+        let listeners = listeners
+            .iter()
+            .map(|listener| (Arc::clone(listener.name()), listener.address()))
+            .collect();
+        Ok(Self {
+            builder,
+            control: Some(control),
+            workers,
+            listeners,
+            admin: admin_address,
+            status,
+            reload,
+            drain,
+        })
     }
 
     /// Names and addresses of the listeners.
@@ -181,13 +218,20 @@ fn control_runtime() -> Result<tokio::runtime::Runtime, StartError> {
 }
 
 fn builder(config: &Config, metrics: Arc<Metrics>) -> Result<(Builder, usize), StartError> {
-    let access_log = Arc::new(AccessLog::open(&config.access_log, &metrics).map_err(StartError::AccessLog)?);
+    let access_log =
+        Arc::new(AccessLog::open(&config.access_log, &metrics).map_err(StartError::AccessLog)?);
     let engine = Engine::new(&config.engine)?;
     let workers = config.server.workers;
-    Ok((Builder::new(engine, metrics, access_log, Clock::system(), workers), workers))
+    Ok((
+        Builder::new(engine, metrics, access_log, Clock::system(), workers),
+        workers,
+    ))
 }
 
-fn open_admin(control: &tokio::runtime::Runtime, address: SocketAddr) -> Result<TcpListener, StartError> {
+fn open_admin(
+    control: &tokio::runtime::Runtime,
+    address: SocketAddr,
+) -> Result<TcpListener, StartError> {
     let _runtime = control.enter();
     admin::open(address).map_err(|source| StartError::Admin { address, source })
 }
@@ -201,11 +245,16 @@ async fn background(
     admin: Option<TcpListener>,
 ) {
     if let Some(socket) = admin {
-        let source = AdminSource { builder: Arc::clone(&builder), status: Arc::clone(&status) };
+        let source = AdminSource {
+            builder: Arc::clone(&builder),
+            status: Arc::clone(&status),
+        };
         tokio::spawn(admin::serve(socket, Arc::new(source)));
     }
     tokio::spawn(sweep(Arc::clone(&builder), views.clone()));
-    Reloader::new(builder, views, status, generation).run(demands).await;
+    Reloader::new(builder, views, status, generation)
+        .run(demands)
+        .await;
 }
 
 async fn sweep(builder: Arc<Builder>, views: Views) {

@@ -101,27 +101,54 @@ impl Body {
     /// A body that is in memory.
     #[must_use]
     pub fn whole(bytes: Bytes) -> Self {
-        if bytes.is_empty() { Self::empty() } else { Self(Kind::Whole(bytes)) }
+        if bytes.is_empty() {
+            Self::empty()
+        } else {
+            Self(Kind::Whole(bytes))
+        }
     }
 
     /// The body of a request, counted and limited.
     #[must_use]
     pub fn request(incoming: Incoming, limit: u64, counter: Arc<AtomicU64>) -> Self {
         let counter = Some(counter);
-        let stream = Stream { incoming, left: limit, counter, patience: None, deadline: None, timer: None, lease: None, done: false };
+        let stream = Stream {
+            incoming,
+            left: limit,
+            counter,
+            patience: None,
+            deadline: None,
+            timer: None,
+            lease: None,
+            done: false,
+        };
         Self(Kind::Stream(Box::new(stream)))
     }
 
     /// The body of a response, which must keep coming and end within `limit`, and the lease on where it comes from.
     #[must_use]
-    pub fn response(incoming: Incoming, patience: Duration, limit: Option<Duration>, lease: Box<dyn Lease>) -> Self {
+    pub fn response(
+        incoming: Incoming,
+        patience: Duration,
+        limit: Option<Duration>,
+        lease: Box<dyn Lease>,
+    ) -> Self {
         if incoming.is_end_stream() {
             lease.release();
             return Self::empty();
         }
         let (patience, lease) = (Some(patience), Some(lease));
         let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
-        let stream = Stream { incoming, left: u64::MAX, counter: None, patience, deadline, timer: None, lease, done: false };
+        let stream = Stream {
+            incoming,
+            left: u64::MAX,
+            counter: None,
+            patience,
+            deadline,
+            timer: None,
+            lease,
+            done: false,
+        };
         Self(Kind::Stream(Box::new(stream)))
     }
 
@@ -163,7 +190,10 @@ impl Body {
 }
 
 impl Stream {
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match Pin::new(&mut self.incoming).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 self.timer = None;
@@ -201,11 +231,18 @@ impl Stream {
         }
     }
 
-    fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let Some(patience) = self.patience else { return Poll::Pending };
+    fn poll_patience(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Some(patience) = self.patience else {
+            return Poll::Pending;
+        };
         let timer = self.timer.get_or_insert_with(|| {
             let end = Instant::now() + patience.min(FAR);
-            Box::pin(tokio::time::sleep_until(self.deadline.map_or(end, |deadline| deadline.min(end))))
+            Box::pin(tokio::time::sleep_until(
+                self.deadline.map_or(end, |deadline| deadline.min(end)),
+            ))
         });
         if timer.as_mut().poll(cx).is_pending() {
             return Poll::Pending;
@@ -219,7 +256,10 @@ impl HttpBody for Body {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut self.0 {
             Kind::Empty => Poll::Ready(None),
             Kind::Whole(bytes) => {

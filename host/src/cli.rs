@@ -47,9 +47,10 @@ pub fn main() -> ExitCode {
         (Some(Command::Run(args)), None) => run::run(&args.config),
         (None, Some(config)) => run::run(&config),
         (Some(Command::Check(args)), None) => check::check(&args.config),
-        (Some(Command::Run(_) | Command::Check(_)), Some(_)) => {
-            fail(EXIT_CONFIG, "name the configuration after the command: postern run --config FILE")
-        }
+        (Some(Command::Run(_) | Command::Check(_)), Some(_)) => fail(
+            EXIT_CONFIG,
+            "name the configuration after the command: postern run --config FILE",
+        ),
         // clap shows the help then.
         (None, None) => ExitCode::from(EXIT_CONFIG),
     }
@@ -67,7 +68,10 @@ fn refuse(error: &crate::app::StartError) -> ExitCode {
         crate::app::StartError::Config(problems) => {
             let count = problems.len();
             let noun = if count == 1 { "problem" } else { "problems" };
-            fail(EXIT_CONFIG, format_args!("{count} {noun} in the configuration\n\n{problems}"))
+            fail(
+                EXIT_CONFIG,
+                format_args!("{count} {noun} in the configuration\n\n{problems}"),
+            )
         }
         other => fail(EXIT_START, other),
     }

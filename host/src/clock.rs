@@ -18,7 +18,6 @@ pub enum Clock {
 impl Clock {
     /// The machine's clocks.
     #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "this is the one place")]
     pub fn system() -> Self {
         Self::System(Instant::now())
     }
@@ -40,12 +39,13 @@ impl Clock {
 
     /// Milliseconds since 1970.
     #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "this is the one place")]
     pub fn unix_ms(&self) -> u64 {
         match self {
             Self::System(_) => SystemTime::now()
                 .duration_since(UNIX_EPOCH)
-                .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX)),
+                .map_or(0, |since| {
+                    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+                }),
             Self::Manual(_) => u64::try_from(self.now().as_millis()).unwrap_or(u64::MAX),
         }
     }
@@ -53,7 +53,10 @@ impl Clock {
     /// Moves a manual clock; the machine's clocks cannot be moved.
     pub fn advance(&self, by: Duration) {
         if let Self::Manual(nanos) = self {
-            nanos.fetch_add(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+            nanos.fetch_add(
+                u64::try_from(by.as_nanos()).unwrap_or(u64::MAX),
+                Ordering::Relaxed,
+            );
         }
     }
 }

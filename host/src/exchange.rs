@@ -90,13 +90,19 @@ impl Exchange {
     #[must_use]
     pub fn path_parameter(&self, name: &str) -> Option<String> {
         let raw = self.parameters.get(name, self.matched_uri.path())?;
-        Some(percent_encoding::percent_decode_str(raw).decode_utf8_lossy().into_owned())
+        Some(
+            percent_encoding::percent_decode_str(raw)
+                .decode_utf8_lossy()
+                .into_owned(),
+        )
     }
 
     /// Bytes of the request body that have arrived.
     #[must_use]
     pub fn received(&self) -> u64 {
-        self.request_bytes.as_ref().map_or(0, |bytes| bytes.load(Ordering::Relaxed))
+        self.request_bytes
+            .as_ref()
+            .map_or(0, |bytes| bytes.load(Ordering::Relaxed))
     }
 
     /// Name of the route, empty while there is none.
@@ -116,6 +122,9 @@ impl Drop for Exchange {
 
 impl fmt::Debug for Exchange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Exchange").field("id", &self.id).field("route", &self.route).finish_non_exhaustive()
+        f.debug_struct("Exchange")
+            .field("id", &self.id)
+            .field("route", &self.route)
+            .finish_non_exhaustive()
     }
 }

@@ -21,7 +21,13 @@ pub fn sha256(data: &[u8]) -> [u8; 32] {
 mod tests {
     #[test]
     fn sha256_is_that_of_fips_180() {
-        let hex: String = super::sha256(b"abc").iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(hex, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        let hex: String = super::sha256(b"abc")
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        assert_eq!(
+            hex,
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
     }
 }

@@ -31,7 +31,10 @@ pub struct Listener {
 
 /// A socket cannot be opened.
 #[derive(Debug, thiserror::Error)]
-#[error("listener {name:?} cannot listen on {address}: {source}{}", hint(source))]
+#[error(
+    "listener {name:?} cannot listen on {address}: {source}{}",
+    hint(source)
+)]
 pub struct ListenError {
     name: Arc<str>,
     address: SocketAddr,
@@ -40,8 +43,12 @@ pub struct ListenError {
 
 fn hint(source: &std::io::Error) -> &'static str {
     match source.kind() {
-        std::io::ErrorKind::AddrInUse => "; another process listens there (`ss -ltnp` shows which), or choose another port",
-        std::io::ErrorKind::PermissionDenied => "; ports below 1024 need the capability CAP_NET_BIND_SERVICE",
+        std::io::ErrorKind::AddrInUse => {
+            "; another process listens there (`ss -ltnp` shows which), or choose another port"
+        }
+        std::io::ErrorKind::PermissionDenied => {
+            "; ports below 1024 need the capability CAP_NET_BIND_SERVICE"
+        }
         std::io::ErrorKind::AddrNotAvailable => "; this machine does not have that address",
         _ => "",
     }
@@ -52,12 +59,26 @@ impl Listener {
     ///
     /// # Errors
     /// When the address is taken, or not ours to take.
-    pub fn open(config: ListenerConfig, metrics: Arc<ListenerMetrics>) -> Result<Self, ListenError> {
-        let failed = |source| ListenError { name: Arc::clone(&config.name), address: config.address, source };
+    pub fn open(
+        config: ListenerConfig,
+        metrics: Arc<ListenerMetrics>,
+    ) -> Result<Self, ListenError> {
+        let failed = |source| ListenError {
+            name: Arc::clone(&config.name),
+            address: config.address,
+            source,
+        };
         let socket = bind(config.address).map_err(failed)?;
         let address = socket.local_addr().map_err(failed)?;
         let trusted_proxies = config.trusted_proxies.clone().into();
-        Ok(Self { config, socket, address, connections: Arc::default(), trusted_proxies, metrics })
+        Ok(Self {
+            config,
+            socket,
+            address,
+            connections: Arc::default(),
+            trusted_proxies,
+            metrics,
+        })
     }
 
     /// `NAME`
@@ -74,7 +95,11 @@ impl Listener {
 }
 
 fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     // A restart must not wait for connections in TIME_WAIT.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;

@@ -29,8 +29,8 @@ pub use engine::Engine;
 pub use error::{CallError, EngineError, FailureReason, LoadError};
 pub use pool::Worker;
 pub use ports::{
-    Counters, Decision, Identities, KeyName, KeyRing, Outbound, OutboundFailure, OutboundFuture, OutboundRequest,
-    Services, StoreFailure, Stores, Verified,
+    Counters, Decision, Identities, KeyName, KeyRing, Outbound, OutboundFailure, OutboundFuture,
+    OutboundRequest, Services, StoreFailure, Stores, Verified,
 };
 pub use verdict::Reply;
 
@@ -63,7 +63,10 @@ impl Code {
     pub fn load(engine: &Engine, file: &std::path::Path) -> Result<Self, LoadError> {
         let bytes = component::read(file)?;
         let digest = blake3::hash(&bytes);
-        Ok(Self { component: component::compile(engine, &bytes)?, digest })
+        Ok(Self {
+            component: component::compile(engine, &bytes)?,
+            digest,
+        })
     }
 
     /// The hash of the file that it was read from.
@@ -138,8 +141,15 @@ impl Plugin {
             heavy: (!linked.suspends && config.budget.cpu > INLINE_CPU).into(),
         });
         let begun = clock.now();
-        let (_, interest) =
-            Instance::start(&linked, &shared, Arc::new(pool::NoOutbound), &config.config, false).await.map_err(refused)?;
+        let (_, interest) = Instance::start(
+            &linked,
+            &shared,
+            Arc::new(pool::NoOutbound),
+            &config.config,
+            false,
+        )
+        .await
+        .map_err(refused)?;
         let short_configure = clock.now().saturating_sub(begun) < SHORT_CONFIGURE;
         let interest = Interest::check(interest, config.budget.body_size)?;
         Ok(Self {
@@ -200,9 +210,15 @@ impl Plugin {
         let (exports, unused) = (&self.linked.exports, self.interest.unused);
         match phase {
             PluginPhase::Request => exports.request.is_some() && !unused.contains(Phases::REQUEST),
-            PluginPhase::RequestBody => exports.request_body.is_some() && !unused.contains(Phases::REQUEST_BODY),
-            PluginPhase::Response => exports.response.is_some() && !unused.contains(Phases::RESPONSE),
-            PluginPhase::ResponseBody => exports.response_body.is_some() && !unused.contains(Phases::RESPONSE_BODY),
+            PluginPhase::RequestBody => {
+                exports.request_body.is_some() && !unused.contains(Phases::REQUEST_BODY)
+            }
+            PluginPhase::Response => {
+                exports.response.is_some() && !unused.contains(Phases::RESPONSE)
+            }
+            PluginPhase::ResponseBody => {
+                exports.response_body.is_some() && !unused.contains(Phases::RESPONSE_BODY)
+            }
             PluginPhase::Respond => exports.responder.is_some(),
         }
     }
@@ -212,7 +228,11 @@ fn refused(error: CallError) -> LoadError {
     match error.reason {
         FailureReason::Error => LoadError::Configuration(error.detail),
         _ if error.backtrace.is_empty() => LoadError::Start(error.detail),
-        _ => LoadError::Start(format!("{} (in {})", error.detail, error.backtrace.join(" < "))),
+        _ => LoadError::Start(format!(
+            "{} (in {})",
+            error.detail,
+            error.backtrace.join(" < ")
+        )),
     }
 }
 
@@ -236,8 +256,11 @@ impl Selection {
             lifecycle::HeaderSelection::All => Ok(Self::All),
             lifecycle::HeaderSelection::Only(names) => {
                 let names = names.iter().map(|name| {
-                    HeaderName::from_bytes(name.as_bytes())
-                        .map_err(|_| LoadError::Start(format!("it wants a header {name:?}, which is not a header name")))
+                    HeaderName::from_bytes(name.as_bytes()).map_err(|_| {
+                        LoadError::Start(format!(
+                            "it wants a header {name:?}, which is not a header name"
+                        ))
+                    })
                 });
                 Ok(Self::Only(names.collect::<Result<_, _>>()?))
             }

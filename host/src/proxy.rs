@@ -24,7 +24,12 @@ use crate::exchange::{Exchange, Recorder};
 use crate::types::{PathParameters, Peer, RequestId};
 
 /// Serves one request. There is always a response.
-pub async fn handle(view: Arc<View>, clock: &Clock, request: Request<Incoming>, peer: &Arc<Peer>) -> Response<ExchangeBody> {
+pub async fn handle(
+    view: Arc<View>,
+    clock: &Clock,
+    request: Request<Incoming>,
+    peer: &Arc<Peer>,
+) -> Response<ExchangeBody> {
     let (parts, body) = request.into_parts();
     let exchange = Box::new(open(&view, clock, parts, &body, peer));
     let (mut exchange, response) = pipeline::run(&view, exchange, body).await;
@@ -32,7 +37,13 @@ pub async fn handle(view: Arc<View>, clock: &Clock, request: Request<Incoming>, 
     response.map(|body| ExchangeBody::new(body, exchange))
 }
 
-fn open(view: &View, clock: &Clock, request: http::request::Parts, body: &Incoming, peer: &Arc<Peer>) -> Exchange {
+fn open(
+    view: &View,
+    clock: &Clock,
+    request: http::request::Parts,
+    body: &Incoming,
+    peer: &Arc<Peer>,
+) -> Exchange {
     view.snapshot.recorder.began();
     let recorder: Arc<dyn Recorder> = Arc::clone(&view.snapshot.recorder) as _;
     Exchange {
@@ -85,11 +96,15 @@ impl HttpBody for ExchangeBody {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
-                self.exchange.response_bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+                self.exchange.response_bytes +=
+                    frame.data_ref().map_or(0, |data| data.len() as u64);
                 self.exchange.complete = self.body.is_end_stream();
             }
             Poll::Ready(Some(Err(error))) => self.exchange.detail = Some(error.to_string()),

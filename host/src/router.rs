@@ -78,7 +78,11 @@ impl Router {
         for (index, route) in routes.iter().enumerate() {
             match Pattern::parse(&route.path) {
                 Ok(pattern) => insert(&mut hosts, index, route, &pattern, &mut conflicts),
-                Err(reason) => conflicts.push(Conflict { first: index, second: index, reason }),
+                Err(reason) => conflicts.push(Conflict {
+                    first: index,
+                    second: index,
+                    reason,
+                }),
             }
         }
         if !conflicts.is_empty() {
@@ -86,7 +90,11 @@ impl Router {
             conflicts.dedup_by_key(|conflict| (conflict.first, conflict.second));
             return Err(conflicts);
         }
-        let mut router = Self { exact: HashMap::new(), wildcard: HashMap::new(), any: Paths::default() };
+        let mut router = Self {
+            exact: HashMap::new(),
+            wildcard: HashMap::new(),
+            any: Paths::default(),
+        };
         for (host, paths) in hosts {
             let paths = paths.build();
             match host.strip_prefix("*.") {
@@ -103,12 +111,24 @@ impl Router {
     pub fn find(&self, host: &str, path: &str, method: &Method) -> Found {
         let mut captures = Captures::default();
         let host = without_port(host);
-        let hosts = self.exact.get(host).into_iter().chain(self.wildcards(host)).chain([&self.any]);
+        let hosts = self
+            .exact
+            .get(host)
+            .into_iter()
+            .chain(self.wildcards(host))
+            .chain([&self.any]);
         for paths in hosts {
-            let Some(methods) = paths.find(path, &mut captures) else { continue };
+            let Some(methods) = paths.find(path, &mut captures) else {
+                continue;
+            };
             return match methods.find(method) {
-                Some(target) => Found::Route { index: target.index, parameters: parameters(target, &captures, path) },
-                None => Found::MethodNotAllowed { allow: methods.allow().to_owned() },
+                Some(target) => Found::Route {
+                    index: target.index,
+                    parameters: parameters(target, &captures, path),
+                },
+                None => Found::MethodNotAllowed {
+                    allow: methods.allow().to_owned(),
+                },
             };
         }
         Found::NotFound
@@ -137,8 +157,15 @@ fn insert<'r>(
     pattern: &Pattern,
     conflicts: &mut Vec<Conflict>,
 ) {
-    let target = Target { index, names: pattern.names.clone() };
-    let mut names: Vec<&str> = route.hosts.iter().map(|host| host.trim_end_matches('.')).collect();
+    let target = Target {
+        index,
+        names: pattern.names.clone(),
+    };
+    let mut names: Vec<&str> = route
+        .hosts
+        .iter()
+        .map(|host| host.trim_end_matches('.'))
+        .collect();
     names.sort_unstable();
     names.dedup();
     if names.is_empty() {
@@ -147,19 +174,33 @@ fn insert<'r>(
     for host in names {
         let paths = hosts.entry(host).or_default();
         for (first, what) in paths.claims(&pattern.segments).add(&route.methods, &target) {
-            let host = if host.is_empty() { String::new() } else { format!(" of host \"{host}\"") };
+            let host = if host.is_empty() {
+                String::new()
+            } else {
+                format!(" of host \"{host}\"")
+            };
             let reason = format!("both take {what} of path \"{}\"{host}", route.path);
-            conflicts.push(Conflict { first, second: index, reason });
+            conflicts.push(Conflict {
+                first,
+                second: index,
+                reason,
+            });
         }
         for segments in pattern.shortened() {
-            paths.claims(&segments).add_shortened(&route.methods, &target);
+            paths
+                .claims(&segments)
+                .add_shortened(&route.methods, &target);
         }
     }
 }
 
 fn parameters(target: &Target, captures: &Captures, path: &str) -> PathParameters {
     // An empty vector allocates nothing. A name without a range is that of a tail that was cut off.
-    let ranges = captures.ranges().iter().cloned().chain(std::iter::once(path.len()..path.len()));
+    let ranges = captures
+        .ranges()
+        .iter()
+        .cloned()
+        .chain(std::iter::once(path.len()..path.len()));
     PathParameters(target.names.iter().cloned().zip(ranges).collect())
 }
 
@@ -167,7 +208,11 @@ fn parameters(target: &Target, captures: &Captures, path: &str) -> PathParameter
 fn without_port(host: &str) -> &str {
     let name = match host.rsplit_once(':') {
         // A colon inside the brackets of an address begins no port.
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !ends_inside_brackets(name) => name,
+        Some((name, port))
+            if port.bytes().all(|byte| byte.is_ascii_digit()) && !ends_inside_brackets(name) =>
+        {
+            name
+        }
         _ => host,
     };
     name.strip_suffix('.').unwrap_or(name)

@@ -52,7 +52,11 @@ impl RequestId {
     /// A sentence, when the text is empty, too long, or not visible ASCII.
     pub fn adopt(id: &str) -> Result<Self, String> {
         if id.is_empty() || id.len() > Self::MAX_LENGTH {
-            return Err(format!("a request id has 1 to {} characters, this has {}", Self::MAX_LENGTH, id.len()));
+            return Err(format!(
+                "a request id has 1 to {} characters, this has {}",
+                Self::MAX_LENGTH,
+                id.len()
+            ));
         }
         if !id.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err("a request id consists of visible ASCII characters".into());
@@ -117,11 +121,25 @@ pub struct Site {
 impl Peer {
     /// The other end of a connection that a listener accepted.
     #[must_use]
-    pub fn new(listener: Arc<str>, address: SocketAddr, local: SocketAddr, trusted_proxies: Arc<[ipnet::IpNet]>) -> Self {
+    pub fn new(
+        listener: Arc<str>,
+        address: SocketAddr,
+        local: SocketAddr,
+        trusted_proxies: Arc<[ipnet::IpNet]>,
+    ) -> Self {
         let ip = address.ip().to_canonical();
-        let forwarded_for = http::HeaderValue::from_str(&ip.to_string()).expect("an address is visible ASCII");
+        let forwarded_for =
+            http::HeaderValue::from_str(&ip.to_string()).expect("an address is visible ASCII");
         let trusted = trusted_proxies.iter().any(|range| range.contains(&ip));
-        Self { listener, address, local, forwarded_for, trusted, trusted_proxies, site: OnceLock::new() }
+        Self {
+            listener,
+            address,
+            local,
+            forwarded_for,
+            trusted,
+            trusted_proxies,
+            site: OnceLock::new(),
+        }
     }
 
     /// The peer's address, an IPv4 one also where the socket is IPv6.

@@ -51,18 +51,31 @@ pub struct Answer {
 impl Upstreams {
     /// Makes the upstreams of a configuration. Targets that `previous` has too are kept, with their connections.
     #[must_use]
-    pub fn new(configs: &[UpstreamConfig], previous: Option<&Self>, workers: usize, clock: &Clock) -> Self {
-        let kept: Vec<&Arc<Target>> =
-            previous.iter().flat_map(|previous| &previous.0).flat_map(|upstream| &upstream.targets).collect();
+    pub fn new(
+        configs: &[UpstreamConfig],
+        previous: Option<&Self>,
+        workers: usize,
+        clock: &Clock,
+    ) -> Self {
+        let kept: Vec<&Arc<Target>> = previous
+            .iter()
+            .flat_map(|previous| &previous.0)
+            .flat_map(|upstream| &upstream.targets)
+            .collect();
         let upstream = |config: &UpstreamConfig| {
-            let target = |wanted: &crate::config::TargetConfig| match kept.iter().find(|target| target.is(wanted)) {
+            let target = |wanted: &crate::config::TargetConfig| match kept
+                .iter()
+                .find(|target| target.is(wanted))
+            {
                 Some(target) => Arc::clone(target),
                 None => Arc::new(Target::new(wanted.clone(), workers, clock.clone())),
             };
             Arc::new(Upstream {
                 targets: config.targets.iter().map(target).collect(),
                 // Workers begin at different targets, so that a start does not send all first requests to one.
-                next: (0..workers).map(|worker| Turn(AtomicUsize::new(worker))).collect(),
+                next: (0..workers)
+                    .map(|worker| Turn(AtomicUsize::new(worker)))
+                    .collect(),
                 config: config.clone(),
             })
         };
@@ -72,7 +85,9 @@ impl Upstreams {
     /// The upstream of this name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Arc<Upstream>> {
-        self.0.iter().find(|upstream| *upstream.config.name == *name)
+        self.0
+            .iter()
+            .find(|upstream| *upstream.config.name == *name)
     }
 
     /// All of them.
@@ -108,29 +123,62 @@ impl Upstream {
     ///
     /// # Errors
     /// When no target can be reached, or the one that was does not answer.
-    pub async fn send(&self, worker: usize, request: Request<Body>, limit: Duration) -> Result<Answer, UpstreamError> {
+    pub async fn send(
+        &self,
+        worker: usize,
+        request: Request<Body>,
+        limit: Duration,
+    ) -> Result<Answer, UpstreamError> {
         let target = self.pick(worker);
-        let limit = self.config.total_timeout.map_or(limit, |total| total.min(limit)).min(self.config.read_timeout);
-        let begun = self.config.total_timeout.map(|total| (total, tokio::time::Instant::now()));
+        let limit = self
+            .config
+            .total_timeout
+            .map_or(limit, |total| total.min(limit))
+            .min(self.config.read_timeout);
+        let begun = self
+            .config
+            .total_timeout
+            .map(|total| (total, tokio::time::Instant::now()));
         let exchange = self.exchange(target, worker, request);
         let Ok(answer) = tokio::time::timeout(limit, exchange).await else {
-            return Err(UpstreamError::ResponseTimeout { target: Arc::clone(target.address()), limit });
+            return Err(UpstreamError::ResponseTimeout {
+                target: Arc::clone(target.address()),
+                limit,
+            });
         };
         let (response, sender) = answer?;
-        let lease = ConnectionLease { target: Arc::clone(target), sender, worker, keep: self.keep() };
+        let lease = ConnectionLease {
+            target: Arc::clone(target),
+            sender,
+            worker,
+            keep: self.keep(),
+        };
         let patience = self.config.read_timeout;
         let rest = begun.map(|(total, begun)| total.saturating_sub(begun.elapsed()));
         let response = response.map(|body| Body::response(body, patience, rest, Box::new(lease)));
-        Ok(Answer { response, target: Arc::clone(target.address()) })
+        Ok(Answer {
+            response,
+            target: Arc::clone(target.address()),
+        })
     }
 
     fn pick(&self, worker: usize) -> &Arc<Target> {
-        let turn = self.next.get(worker).map_or(0, |turn| turn.0.fetch_add(1, Ordering::Relaxed));
+        let turn = self
+            .next
+            .get(worker)
+            .map_or(0, |turn| turn.0.fetch_add(1, Ordering::Relaxed));
         let index = turn % self.targets.len().max(1);
-        self.targets.get(index).expect("a checked configuration has at least one target in each upstream")
+        self.targets
+            .get(index)
+            .expect("a checked configuration has at least one target in each upstream")
     }
 
-    async fn exchange(&self, target: &Arc<Target>, worker: usize, mut request: Request<Body>) -> Result<Exchanged, UpstreamError> {
+    async fn exchange(
+        &self,
+        target: &Arc<Target>,
+        worker: usize,
+        mut request: Request<Body>,
+    ) -> Result<Exchanged, UpstreamError> {
         if let Some(mut connection) = target.reuse(worker, self.keep()).await {
             let spare = spare(&connection, &request);
             match connection.sender.try_send_request(request).await {
@@ -149,11 +197,17 @@ impl Upstream {
     }
 
     fn keep(&self) -> Keep {
-        Keep { max_idle: self.config.max_idle, idle_timeout: self.config.idle_timeout }
+        Keep {
+            max_idle: self.config.max_idle,
+            idle_timeout: self.config.idle_timeout,
+        }
     }
 }
 
-type Exchanged = (Response<Incoming>, hyper::client::conn::http1::SendRequest<Body>);
+type Exchanged = (
+    Response<Incoming>,
+    hyper::client::conn::http1::SendRequest<Body>,
+);
 
 /// The request, if nothing of it was sent.
 fn take_back(error: &mut TrySendError<Request<Body>>) -> Option<Request<Body>> {
@@ -165,7 +219,9 @@ fn take_back(error: &mut TrySendError<Request<Body>>) -> Option<Request<Body>> {
 fn spare(connection: &Connection, request: &Request<Body>) -> Option<Request<Body>> {
     let stale = connection.idle.is_some_and(|idle| idle > STALE_AFTER);
     let method = request.method();
-    let repeatable = method.is_idempotent() && *method != Method::CONNECT && http_body::Body::is_end_stream(request.body());
+    let repeatable = method.is_idempotent()
+        && *method != Method::CONNECT
+        && http_body::Body::is_end_stream(request.body());
     if !(stale && repeatable) {
         return None;
     }

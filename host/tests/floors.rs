@@ -29,7 +29,10 @@ fn sources() -> Vec<(PathBuf, String)> {
                 directories.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let text = fs::read_to_string(&path).expect("sources are text");
-                let name = path.strip_prefix(&root).expect("it was found there").to_owned();
+                let name = path
+                    .strip_prefix(&root)
+                    .expect("it was found there")
+                    .to_owned();
                 found.push((name, text));
             }
         }
@@ -41,7 +44,11 @@ fn sources() -> Vec<(PathBuf, String)> {
 /// The module that a file belongs to: its first folder, or its own name.
 fn module(file: &Path) -> String {
     let first = file.components().next().expect("a file has a name");
-    first.as_os_str().to_string_lossy().trim_end_matches(".rs").to_owned()
+    first
+        .as_os_str()
+        .to_string_lossy()
+        .trim_end_matches(".rs")
+        .to_owned()
 }
 
 fn floor(module: &str) -> Option<usize> {
@@ -51,8 +58,15 @@ fn floor(module: &str) -> Option<usize> {
 /// The modules that a line names after `crate::`.
 fn imports(line: &str) -> Vec<String> {
     let parts = line.split("crate::").skip(1);
-    let word = |part: &str| part.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
-    parts.map(word).filter(|word: &String| !word.is_empty()).collect()
+    let word = |part: &str| {
+        part.chars()
+            .take_while(|c| c.is_ascii_lowercase() || *c == '_')
+            .collect()
+    };
+    parts
+        .map(word)
+        .filter(|word: &String| !word.is_empty())
+        .collect()
 }
 
 fn violations(file: &Path, text: &str) -> Vec<String> {
@@ -61,16 +75,28 @@ fn violations(file: &Path, text: &str) -> Vec<String> {
         return Vec::new();
     }
     let Some(own_floor) = floor(&own) else {
-        return vec![format!("{}: module {own} stands on no floor", file.display())];
+        return vec![format!(
+            "{}: module {own} stands on no floor",
+            file.display()
+        )];
     };
     let mut found = Vec::new();
-    for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//")) {
+    for (number, line) in text
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim_start().starts_with("//"))
+    {
         for import in imports(line) {
             let allowed = import == own
-                || floor(&import).is_some_and(|floor| floor < own_floor || (floor == 0 && own_floor == 0))
+                || floor(&import)
+                    .is_some_and(|floor| floor < own_floor || (floor == 0 && own_floor == 0))
                 || (own == "cli" && import == "app");
             if !allowed {
-                found.push(format!("{}:{}: {own} imports {import}", file.display(), number + 1));
+                found.push(format!(
+                    "{}:{}: {own} imports {import}",
+                    file.display(),
+                    number + 1
+                ));
             }
         }
     }
@@ -79,14 +105,27 @@ fn violations(file: &Path, text: &str) -> Vec<String> {
 
 #[test]
 fn modules_import_only_from_lower_floors() {
-    let found: Vec<String> = sources().iter().flat_map(|(file, text)| violations(file, text)).collect();
-    assert!(found.is_empty(), "imports that go up or sideways:\n{}", found.join("\n"));
+    let found: Vec<String> = sources()
+        .iter()
+        .flat_map(|(file, text)| violations(file, text))
+        .collect();
+    assert!(
+        found.is_empty(),
+        "imports that go up or sideways:\n{}",
+        found.join("\n")
+    );
 }
 
 #[test]
 fn an_import_that_goes_up_is_found() {
-    assert_eq!(violations(Path::new("router/tree.rs"), "use crate::proxy::View;").len(), 1);
-    assert_eq!(violations(Path::new("router.rs"), "use crate::plugin::Chain;").len(), 1);
+    assert_eq!(
+        violations(Path::new("router/tree.rs"), "use crate::proxy::View;").len(),
+        1
+    );
+    assert_eq!(
+        violations(Path::new("router.rs"), "use crate::plugin::Chain;").len(),
+        1
+    );
     assert_eq!(violations(Path::new("nowhere.rs"), "").len(), 1);
     assert!(violations(Path::new("proxy.rs"), "use crate::{plugin::Chain};").is_empty());
 }
@@ -97,10 +136,19 @@ fn files_and_functions_stay_short() {
     for (file, text) in sources() {
         let lines = text.lines().count();
         if lines > MAX_FILE_LINES {
-            found.push(format!("{}: {lines} lines, at most {MAX_FILE_LINES}", file.display()));
+            found.push(format!(
+                "{}: {lines} lines, at most {MAX_FILE_LINES}",
+                file.display()
+            ));
         }
-        for (name, length) in functions(&text).into_iter().filter(|(_, length)| *length > MAX_FUNCTION_LINES) {
-            found.push(format!("{}: {name} has {length} lines, at most {MAX_FUNCTION_LINES}", file.display()));
+        for (name, length) in functions(&text)
+            .into_iter()
+            .filter(|(_, length)| *length > MAX_FUNCTION_LINES)
+        {
+            found.push(format!(
+                "{}: {name} has {length} lines, at most {MAX_FUNCTION_LINES}",
+                file.display()
+            ));
         }
     }
     assert!(found.is_empty(), "too long:\n{}", found.join("\n"));
@@ -112,13 +160,21 @@ fn functions(text: &str) -> Vec<(String, usize)> {
     let mut found = Vec::new();
     for (start, line) in lines.iter().enumerate() {
         let code = line.trim_start();
-        let Some(at) = code.find("fn ").filter(|at| code[..*at].chars().all(|c| c.is_ascii_alphabetic() || " ()".contains(c)))
-        else {
+        let Some(at) = code.find("fn ").filter(|at| {
+            code[..*at]
+                .chars()
+                .all(|c| c.is_ascii_alphabetic() || " ()".contains(c))
+        }) else {
             continue;
         };
         let indent = &line[..line.len() - code.len()];
-        let end = lines[start..].iter().position(|line| *line == format!("{indent}}}"));
-        let name = code[at + 3..].chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+        let end = lines[start..]
+            .iter()
+            .position(|line| *line == format!("{indent}}}"));
+        let name = code[at + 3..]
+            .chars()
+            .take_while(|c| c.is_alphanumeric() || *c == '_')
+            .collect();
         found.extend(end.map(|length| (name, length + 1)));
     }
     found
@@ -129,10 +185,19 @@ fn nothing_on_the_request_path_unwraps() {
     let mut found = Vec::new();
     for (file, text) in sources() {
         let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-        let is_test = file.components().any(|part| ["tests.rs", "testing.rs", "properties.rs"].iter().any(|name| part.as_os_str() == *name));
+        let is_test = file.components().any(|part| {
+            ["tests.rs", "testing.rs", "properties.rs"]
+                .iter()
+                .any(|name| part.as_os_str() == *name)
+        });
         for (number, line) in code.lines().enumerate().filter(|_| !is_test) {
             if line.contains(".unwrap()") || line.contains("panic!(") || line.contains("todo!(") {
-                found.push(format!("{}:{}: {}", file.display(), number + 1, line.trim()));
+                found.push(format!(
+                    "{}:{}: {}",
+                    file.display(),
+                    number + 1,
+                    line.trim()
+                ));
             }
         }
     }
@@ -141,12 +206,21 @@ fn nothing_on_the_request_path_unwraps() {
 
 #[test]
 fn documents_name_files_that_exist() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("host is in the workspace").to_owned();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("host is in the workspace")
+        .to_owned();
     for document in ["docs/request.md", "README.md"] {
         let text = fs::read_to_string(root.join(document)).expect("the document exists");
-        let named = text.split('`').filter(|code| code.contains('/') && code.ends_with(".rs")).map(str::trim);
+        let named = text
+            .split('`')
+            .filter(|code| code.contains('/') && code.ends_with(".rs"))
+            .map(str::trim);
         for name in named {
-            assert!(root.join(name).exists(), "{document} names {name}, which does not exist");
+            assert!(
+                root.join(name).exists(),
+                "{document} names {name}, which does not exist"
+            );
         }
     }
 }

@@ -41,20 +41,41 @@ impl Builder {
         workers: usize,
     ) -> Self {
         let state = Arc::new(State::new(clock.clone()));
-        Self { engine, metrics, access_log, state, clock, workers, codes: Mutex::default() }
+        Self {
+            engine,
+            metrics,
+            access_log,
+            state,
+            clock,
+            workers,
+            codes: Mutex::default(),
+        }
     }
 
     /// Makes a snapshot of a configuration. Code and connections that `previous` has too are kept.
-    pub(super) async fn build(&self, config: Config, previous: Option<&Generation>) -> Result<Generation, Problems> {
+    pub(super) async fn build(
+        &self,
+        config: Config,
+        previous: Option<&Generation>,
+    ) -> Result<Generation, Problems> {
         let config = Arc::new(config);
         let mut problems = Vec::new();
         let router = self.router(&config, &mut problems);
         let keys = keys(&config, &mut problems);
-        let Some(keys) = keys else { return Err(Problems::new(problems, &config.texts)) };
+        let Some(keys) = keys else {
+            return Err(Problems::new(problems, &config.texts));
+        };
         let services = services::services(&config, keys, &self.state, &self.clock);
-        let loads = config.plugins.iter().map(|plugin| self.plugin(plugin, &services));
+        let loads = config
+            .plugins
+            .iter()
+            .map(|plugin| self.plugin(plugin, &services));
         let mut plugins = Vec::new();
-        for (plugin, config) in futures_util::future::join_all(loads).await.into_iter().zip(&config.plugins) {
+        for (plugin, config) in futures_util::future::join_all(loads)
+            .await
+            .into_iter()
+            .zip(&config.plugins)
+        {
             match plugin {
                 Ok(plugin) => plugins.push(Arc::new(plugin)),
                 Err(error) => problems.push(self.problem(config, &error)),
@@ -66,57 +87,110 @@ impl Builder {
         };
         let before = previous.map(|generation| &generation.snapshot);
         let kept = before.map(|snapshot| &*snapshot.upstreams);
-        let upstreams = Arc::new(Upstreams::new(&config.upstreams, kept, self.workers, &self.clock));
+        let upstreams = Arc::new(Upstreams::new(
+            &config.upstreams,
+            kept,
+            self.workers,
+            &self.clock,
+        ));
         let generation = before.map_or(1, |snapshot| snapshot.generation + 1);
         let snapshot = self.assemble(&config, generation, router, upstreams, plugins);
-        Ok(Generation { config, services, snapshot: Arc::new(snapshot) })
+        Ok(Generation {
+            config,
+            services,
+            snapshot: Arc::new(snapshot),
+        })
     }
 
     /// Loads and configures one plugin.
-    pub(super) async fn plugin(&self, config: &PluginConfig, services: &Services) -> Result<Plugin, LoadError> {
+    pub(super) async fn plugin(
+        &self,
+        config: &PluginConfig,
+        services: &Services,
+    ) -> Result<Plugin, LoadError> {
         let code = self.code(config)?;
-        let metrics = (self.metrics.plugin(&config.name), self.metrics.prepare_guest(&config.name));
-        Plugin::new(&self.engine, &code, config, services.clone(), metrics, self.workers).await
+        let metrics = (
+            self.metrics.plugin(&config.name),
+            self.metrics.prepare_guest(&config.name),
+        );
+        Plugin::new(
+            &self.engine,
+            &code,
+            config,
+            services.clone(),
+            metrics,
+            self.workers,
+        )
+        .await
     }
 
     /// The same configuration with other plugins.
-    pub(super) fn replace(&self, current: &Generation, plugins: Vec<Arc<Plugin>>) -> Result<Generation, Problems> {
+    pub(super) fn replace(
+        &self,
+        current: &Generation,
+        plugins: Vec<Arc<Plugin>>,
+    ) -> Result<Generation, Problems> {
         let config = Arc::clone(&current.config);
         let mut problems = Vec::new();
         check_roles(&config, &plugins, &mut problems);
-        let (Some(router), true) = (self.router(&config, &mut problems), problems.is_empty()) else {
+        let (Some(router), true) = (self.router(&config, &mut problems), problems.is_empty())
+        else {
             return Err(Problems::new(problems, &config.texts));
         };
         let generation = current.snapshot.generation + 1;
         let upstreams = Arc::clone(&current.snapshot.upstreams);
         let snapshot = self.assemble(&config, generation, router, upstreams, plugins);
-        Ok(Generation { config, services: current.services.clone(), snapshot: Arc::new(snapshot) })
+        Ok(Generation {
+            config,
+            services: current.services.clone(),
+            snapshot: Arc::new(snapshot),
+        })
     }
 
     /// Brings the metrics in line with the generation that serves from now on.
     pub(super) fn published(&self, generation: &Generation, previous: Option<&Generation>) {
-        self.metrics.set_config_generation(generation.snapshot.generation);
+        self.metrics
+            .set_config_generation(generation.snapshot.generation);
         for plugin in &generation.snapshot.plugins {
             self.metrics.publish_guest(plugin.guest_metrics());
         }
-        let Some(before) = previous.map(|previous| &previous.config) else { return };
+        let Some(before) = previous.map(|previous| &previous.config) else {
+            return;
+        };
         let now = &generation.config;
-        for route in before.routes.iter().filter(|old| now.routes.iter().all(|new| new.name != old.name)) {
+        for route in before
+            .routes
+            .iter()
+            .filter(|old| now.routes.iter().all(|new| new.name != old.name))
+        {
             self.metrics.forget_route(&route.name);
         }
-        for plugin in before.plugins.iter().filter(|old| now.plugins.iter().all(|new| new.name != old.name)) {
+        for plugin in before
+            .plugins
+            .iter()
+            .filter(|old| now.plugins.iter().all(|new| new.name != old.name))
+        {
             self.metrics.forget_plugin(&plugin.name);
         }
-        for upstream in before.upstreams.iter().filter(|old| now.upstreams.iter().all(|new| new.name != old.name)) {
+        for upstream in before
+            .upstreams
+            .iter()
+            .filter(|old| now.upstreams.iter().all(|new| new.name != old.name))
+        {
             self.metrics.forget_upstream(&upstream.name);
         }
-        self.state.retain_stores(|name| now.plugins.iter().any(|plugin| *plugin.name == *name));
+        self.state
+            .retain_stores(|name| now.plugins.iter().any(|plugin| *plugin.name == *name));
     }
 
     /// The code of a plugin's file, compiled now if the file is not what it was.
     fn code(&self, config: &PluginConfig) -> Result<Code, LoadError> {
         let digest = crate::plugin::digest(&config.file)?;
-        let known = self.lock().get(&config.file).filter(|code| code.digest() == digest).cloned();
+        let known = self
+            .lock()
+            .get(&config.file)
+            .filter(|code| code.digest() == digest)
+            .cloned();
         if let Some(code) = known {
             return Ok(code);
         }
@@ -135,7 +209,11 @@ impl Builder {
             LoadError::Configuration(_) => None,
             _ => Some(format!("the plugin's file is {}", config.file.display())),
         };
-        Problem::at(&config.position, format!("plugin {:?}: {error}", config.name), help)
+        Problem::at(
+            &config.position,
+            format!("plugin {:?}: {error}", config.name),
+            help,
+        )
     }
 
     fn router(&self, config: &Config, problems: &mut Vec<Problem>) -> Option<Router> {
@@ -144,10 +222,16 @@ impl Builder {
             Err(conflicts) => conflicts,
         };
         for conflict in conflicts {
-            let (Some(first), Some(second)) = (config.routes.get(conflict.first), config.routes.get(conflict.second)) else {
+            let (Some(first), Some(second)) = (
+                config.routes.get(conflict.first),
+                config.routes.get(conflict.second),
+            ) else {
                 continue;
             };
-            let message = format!("route {:?} and route {:?}: {}", first.name, second.name, conflict.reason);
+            let message = format!(
+                "route {:?} and route {:?}: {}",
+                first.name, second.name, conflict.reason
+            );
             let help = "give one of them other hosts, another path, or other methods";
             problems.push(Problem::at(&second.position, message, Some(help.into())));
         }
@@ -162,12 +246,28 @@ impl Builder {
         upstreams: Arc<Upstreams>,
         plugins: Vec<Arc<Plugin>>,
     ) -> Snapshot {
-        let routes = config.routes.iter().map(|route| assemble_route(route, &upstreams, &plugins)).collect();
+        let routes = config
+            .routes
+            .iter()
+            .map(|route| assemble_route(route, &upstreams, &plugins))
+            .collect();
         let (metrics, access_log) = (Arc::clone(&self.metrics), Arc::clone(&self.access_log));
         let route_names = config.routes.iter().map(|route| &route.name);
         let upstream_names = config.upstreams.iter().map(|upstream| &upstream.name);
-        let recorder = Arc::new(ExchangeRecorder::new(metrics, access_log, route_names, upstream_names));
-        Snapshot { generation, router, routes, upstreams, plugins, recorder }
+        let recorder = Arc::new(ExchangeRecorder::new(
+            metrics,
+            access_log,
+            route_names,
+            upstream_names,
+        ));
+        Snapshot {
+            generation,
+            router,
+            routes,
+            upstreams,
+            plugins,
+            recorder,
+        }
     }
 }
 
@@ -180,7 +280,11 @@ fn keys(config: &Config, problems: &mut Vec<Problem>) -> Option<Keys> {
             Some(keys)
         }
         Err(errors) => {
-            problems.extend(errors.into_iter().map(|error| Problem::at(&error.position, error.message, None)));
+            problems.extend(
+                errors
+                    .into_iter()
+                    .map(|error| Problem::at(&error.position, error.message, None)),
+            );
             None
         }
     }
@@ -192,10 +296,18 @@ fn find<'p>(plugins: &'p [Arc<Plugin>], name: &str) -> Option<&'p Arc<Plugin>> {
 
 fn assemble_route(route: &RouteConfig, upstreams: &Upstreams, plugins: &[Arc<Plugin>]) -> Route {
     const CHECKED: &str = "a checked configuration names only what exists";
-    let chain = route.plugins.iter().map(|name| Arc::clone(find(plugins, name).expect(CHECKED))).collect();
+    let chain = route
+        .plugins
+        .iter()
+        .map(|name| Arc::clone(find(plugins, name).expect(CHECKED)))
+        .collect();
     let origin = match &route.origin {
-        OriginConfig::Upstream(name) => Origin::Upstream(Arc::clone(upstreams.get(name).expect(CHECKED))),
-        OriginConfig::Responder(name) => Origin::Responder(Arc::clone(find(plugins, name).expect(CHECKED))),
+        OriginConfig::Upstream(name) => {
+            Origin::Upstream(Arc::clone(upstreams.get(name).expect(CHECKED)))
+        }
+        OriginConfig::Responder(name) => {
+            Origin::Responder(Arc::clone(find(plugins, name).expect(CHECKED)))
+        }
     };
     Route {
         name: Arc::clone(&route.name),
@@ -212,13 +324,19 @@ fn check_roles(config: &Config, plugins: &[Arc<Plugin>], problems: &mut Vec<Prob
         if let OriginConfig::Responder(name) = &route.origin
             && find(plugins, name).is_some_and(|plugin| !plugin.is_responder())
         {
-            let message = format!("plugin {name:?} cannot be a responder: it does not export postern:plugin/responder");
+            let message = format!(
+                "plugin {name:?} cannot be a responder: it does not export postern:plugin/responder"
+            );
             problems.push(Problem::at(&route.position, message, None));
         }
         for name in &route.plugins {
             if find(plugins, name).is_some_and(|plugin| !plugin.has_phases()) {
-                let message = format!("plugin {name:?} does nothing in a chain: it exports no request or response phase");
-                let help = Some(format!("name it as the route's responder: responder = {name:?}"));
+                let message = format!(
+                    "plugin {name:?} does nothing in a chain: it exports no request or response phase"
+                );
+                let help = Some(format!(
+                    "name it as the route's responder: responder = {name:?}"
+                ));
                 problems.push(Problem::at(&route.position, message, help));
             }
         }

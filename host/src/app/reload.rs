@@ -34,8 +34,20 @@ pub(super) struct Reloader {
 }
 
 impl Reloader {
-    pub(super) fn new(builder: Arc<Builder>, views: Views, status: Arc<Status>, current: Generation) -> Self {
-        let mut reloader = Self { builder, views, status, current, seen: BTreeMap::new(), watching: BTreeSet::new() };
+    pub(super) fn new(
+        builder: Arc<Builder>,
+        views: Views,
+        status: Arc<Status>,
+        current: Generation,
+    ) -> Self {
+        let mut reloader = Self {
+            builder,
+            views,
+            status,
+            current,
+            seen: BTreeMap::new(),
+            watching: BTreeSet::new(),
+        };
         reloader.seen = reloader.look();
         reloader
     }
@@ -69,7 +81,11 @@ impl Reloader {
     /// Watches the directories, not the files: renaming a file over another replaces what a watch would hold on to.
     fn watch(&mut self, watcher: Option<&mut RecommendedWatcher>) {
         let Some(watcher) = watcher else { return };
-        let wanted: BTreeSet<PathBuf> = self.files().iter().filter_map(|file| directory(file)).collect();
+        let wanted: BTreeSet<PathBuf> = self
+            .files()
+            .iter()
+            .filter_map(|file| directory(file))
+            .collect();
         for directory in &wanted {
             // Again each time: a directory that was deleted and made anew is another one.
             let _ = watcher.watch(directory, RecursiveMode::NonRecursive);
@@ -82,24 +98,38 @@ impl Reloader {
 
     fn files(&self) -> Vec<PathBuf> {
         let config = &self.current.config;
-        let plugins = config.plugins.iter().filter(|_| config.engine.watch).map(|plugin| &plugin.file);
+        let plugins = config
+            .plugins
+            .iter()
+            .filter(|_| config.engine.watch)
+            .map(|plugin| &plugin.file);
         config.sources.iter().chain(plugins).cloned().collect()
     }
 
     fn look(&self) -> BTreeMap<PathBuf, Option<blake3::Hash>> {
         let digest = |file: &PathBuf| std::fs::read(file).ok().map(|bytes| blake3::hash(&bytes));
-        self.files().into_iter().map(|file| (file.clone(), digest(&file))).collect()
+        self.files()
+            .into_iter()
+            .map(|file| (file.clone(), digest(&file)))
+            .collect()
     }
 
     async fn reload(&mut self, forced: bool) {
         let now = self.look();
-        let changed: Vec<PathBuf> =
-            now.iter().filter(|(file, digest)| self.seen.get(*file) != Some(*digest)).map(|(file, _)| file.clone()).collect();
+        let changed: Vec<PathBuf> = now
+            .iter()
+            .filter(|(file, digest)| self.seen.get(*file) != Some(*digest))
+            .map(|(file, _)| file.clone())
+            .collect();
         self.seen = now;
         if changed.is_empty() && !forced {
             return;
         }
-        if forced || changed.iter().any(|file| self.current.config.sources.contains(file)) {
+        if forced
+            || changed
+                .iter()
+                .any(|file| self.current.config.sources.contains(file))
+        {
             self.reload_config().await;
         } else {
             self.reload_plugins(&changed).await;
@@ -107,7 +137,9 @@ impl Reloader {
     }
 
     async fn reload_config(&mut self) {
-        let Some(path) = self.current.config.sources.first() else { return };
+        let Some(path) = self.current.config.sources.first() else {
+            return;
+        };
         let built = match config::load(path) {
             Ok(config) => {
                 super::warn_of_fixed(&self.current.config, &config);
@@ -119,7 +151,10 @@ impl Reloader {
             Ok(generation) => {
                 self.publish(generation);
                 self.seen = self.look();
-                tracing::info!(generation = self.current.snapshot.generation, "configuration reloaded");
+                tracing::info!(
+                    generation = self.current.snapshot.generation,
+                    "configuration reloaded"
+                );
                 self.status.config_reloaded(None);
                 self.builder.metrics.config_reloaded(ReloadOutcome::Applied);
             }
@@ -129,7 +164,9 @@ impl Reloader {
 
     fn refuse_config(&self, problems: &Problems) {
         let count = problems.len();
-        tracing::error!("configuration not reloaded, the old one serves on; {count} problem(s):\n{problems}");
+        tracing::error!(
+            "configuration not reloaded, the old one serves on; {count} problem(s):\n{problems}"
+        );
         self.status.config_reloaded(Some(problems.to_string()));
         self.builder.metrics.config_reloaded(ReloadOutcome::Failed);
     }
@@ -139,7 +176,12 @@ impl Reloader {
         let config = Arc::clone(&self.current.config);
         let mut plugins = self.current.snapshot.plugins.clone();
         let mut replaced = Vec::new();
-        for (plugin, slot) in config.plugins.iter().zip(&mut plugins).filter(|(plugin, _)| changed.contains(&plugin.file)) {
+        for (plugin, slot) in config
+            .plugins
+            .iter()
+            .zip(&mut plugins)
+            .filter(|(plugin, _)| changed.contains(&plugin.file))
+        {
             match self.builder.plugin(plugin, &self.current.services).await {
                 Ok(new) if new.digest() == slot.digest() => {}
                 Ok(new) => {
@@ -147,10 +189,15 @@ impl Reloader {
                     replaced.push(Arc::clone(&plugin.name));
                 }
                 Err(error) => {
-                    let problem = Problems::new(vec![self.builder.problem(plugin, &error)], &config.texts);
+                    let problem =
+                        Problems::new(vec![self.builder.problem(plugin, &error)], &config.texts);
                     tracing::error!(plugin = %plugin.name, "plugin not reloaded, the old one serves on: {problem}");
-                    self.status.plugin_reloaded(&plugin.name, Some(problem.to_string()));
-                    self.builder.metrics.plugin(&plugin.name).reloaded(ReloadOutcome::Failed);
+                    self.status
+                        .plugin_reloaded(&plugin.name, Some(problem.to_string()));
+                    self.builder
+                        .metrics
+                        .plugin(&plugin.name)
+                        .reloaded(ReloadOutcome::Failed);
                 }
             }
         }
@@ -163,7 +210,10 @@ impl Reloader {
                 for plugin in replaced {
                     tracing::info!(%plugin, generation = self.current.snapshot.generation, "plugin reloaded");
                     self.status.plugin_reloaded(&plugin, None);
-                    self.builder.metrics.plugin(&plugin).reloaded(ReloadOutcome::Applied);
+                    self.builder
+                        .metrics
+                        .plugin(&plugin)
+                        .reloaded(ReloadOutcome::Applied);
                 }
             }
             Err(problems) => self.refuse_config(&problems),

@@ -12,8 +12,8 @@ use crate::clock::Clock;
 use crate::config::{Algorithm, Config, LimitConfig};
 use crate::identity::{self, Consumers, KeyRef, Keys, Verification};
 use crate::plugin::{
-    Counters, Decision, Identities, KeyName, KeyRing, Outbound, OutboundFailure, OutboundFuture, OutboundRequest,
-    Services, StoreFailure, Stores, Verified,
+    Counters, Decision, Identities, KeyName, KeyRing, Outbound, OutboundFailure, OutboundFuture,
+    OutboundRequest, Services, StoreFailure, Stores, Verified,
 };
 use crate::state;
 use crate::types::{Consumer, Identity};
@@ -58,7 +58,9 @@ impl KeyRing for Ring {
         message: &[u8],
         signature: &[u8],
     ) -> Verified {
-        let Some(algorithm) = algorithm else { return Verified::AlgorithmNotAllowed };
+        let Some(algorithm) = algorithm else {
+            return Verified::AlgorithmNotAllowed;
+        };
         let key = match key {
             KeyName::Set(name) => KeyRef::Set(name),
             KeyName::Issuer(issuer) => KeyRef::Issuer(issuer),
@@ -92,7 +94,11 @@ pub(super) struct State {
 impl State {
     pub(super) fn new(clock: Clock) -> Self {
         let limits = state::Limits::new(MAX_LIMIT_KEYS);
-        Self { limits, stores: state::Stores::new(MAX_STORE_ENTRIES, MAX_STORE_BYTES), clock }
+        Self {
+            limits,
+            stores: state::Stores::new(MAX_STORE_ENTRIES, MAX_STORE_BYTES),
+            clock,
+        }
     }
 
     /// Forgets the stores of plugins that are gone.
@@ -108,8 +114,16 @@ impl State {
 }
 
 impl Counters for State {
-    fn take(&self, namespace: &str, key: &str, limits: &[LimitConfig], cost: u64) -> Result<Vec<Decision>, String> {
-        let decisions = self.limits.take(namespace, key, limits, cost, self.clock.now());
+    fn take(
+        &self,
+        namespace: &str,
+        key: &str,
+        limits: &[LimitConfig],
+        cost: u64,
+    ) -> Result<Vec<Decision>, String> {
+        let decisions = self
+            .limits
+            .take(namespace, key, limits, cost, self.clock.now());
         let decisions = decisions.map_err(|error| error.to_string())?;
         let export = |decision: &state::Decision| Decision {
             allowed: decision.allowed,
@@ -123,13 +137,26 @@ impl Counters for State {
 
 impl Stores for State {
     fn get(&self, namespace: &str, key: &str) -> Result<Option<(Bytes, u64)>, StoreFailure> {
-        let entry = self.stores.of(namespace).get(key, self.clock.now()).map_err(store_failure)?;
+        let entry = self
+            .stores
+            .of(namespace)
+            .get(key, self.clock.now())
+            .map_err(store_failure)?;
         Ok(entry.map(|entry| (Bytes::copy_from_slice(&entry.value), entry.version)))
     }
 
-    fn set(&self, namespace: &str, key: &str, value: Bytes, ttl: Option<Duration>) -> Result<(), StoreFailure> {
+    fn set(
+        &self,
+        namespace: &str,
+        key: &str,
+        value: Bytes,
+        ttl: Option<Duration>,
+    ) -> Result<(), StoreFailure> {
         let ttl = ttl.unwrap_or_default();
-        self.stores.of(namespace).set(key, &value, ttl, self.clock.now()).map_err(store_failure)
+        self.stores
+            .of(namespace)
+            .set(key, &value, ttl, self.clock.now())
+            .map_err(store_failure)
     }
 
     fn compare_and_set(
@@ -141,16 +168,27 @@ impl Stores for State {
         ttl: Option<Duration>,
     ) -> Result<u64, StoreFailure> {
         let (store, ttl) = (self.stores.of(namespace), ttl.unwrap_or_default());
-        store.compare_and_set(key, expected, &value, ttl, self.clock.now()).map_err(store_failure)
+        store
+            .compare_and_set(key, expected, &value, ttl, self.clock.now())
+            .map_err(store_failure)
     }
 
     fn delete(&self, namespace: &str, key: &str) -> Result<(), StoreFailure> {
         self.stores.of(namespace).delete(key).map_err(store_failure)
     }
 
-    fn add(&self, namespace: &str, key: &str, delta: i64, ttl: Option<Duration>) -> Result<i64, StoreFailure> {
+    fn add(
+        &self,
+        namespace: &str,
+        key: &str,
+        delta: i64,
+        ttl: Option<Duration>,
+    ) -> Result<i64, StoreFailure> {
         let ttl = ttl.unwrap_or_default();
-        self.stores.of(namespace).add(key, delta, ttl, self.clock.now()).map_err(store_failure)
+        self.stores
+            .of(namespace)
+            .add(key, delta, ttl, self.clock.now())
+            .map_err(store_failure)
     }
 }
 
@@ -169,20 +207,32 @@ pub(super) struct WorkerUpstreams {
 
 impl Outbound for WorkerUpstreams {
     fn send(&self, request: OutboundRequest) -> OutboundFuture {
-        let OutboundRequest { upstream, request, timeout, max_body } = request;
+        let OutboundRequest {
+            upstream,
+            request,
+            timeout,
+            max_body,
+        } = request;
         let found = self.upstreams.get(&upstream).cloned();
         let worker = self.worker;
         Box::pin(async move {
             let Some(upstream) = found else {
-                return Err(OutboundFailure::Unavailable(format!("there is no upstream {upstream:?}")));
+                return Err(OutboundFailure::Unavailable(format!(
+                    "there is no upstream {upstream:?}"
+                )));
             };
             let whole = async {
-                let answer = upstream.send(worker, outgoing(request), timeout).await.map_err(outbound_failure)?;
+                let answer = upstream
+                    .send(worker, outgoing(request), timeout)
+                    .await
+                    .map_err(outbound_failure)?;
                 let (head, body) = answer.response.into_parts();
                 let (bytes, _) = body.collect(max_body).await.map_err(body_failure)?;
                 Ok(Response::from_parts(head, bytes))
             };
-            tokio::time::timeout(timeout, whole).await.unwrap_or(Err(OutboundFailure::Timeout))
+            tokio::time::timeout(timeout, whole)
+                .await
+                .unwrap_or(Err(OutboundFailure::Timeout))
         })
     }
 }
@@ -191,17 +241,21 @@ impl Outbound for WorkerUpstreams {
 fn outgoing(request: Request<Bytes>) -> Request<Body> {
     let mut request = request.map(Body::whole);
     let headers: &mut HeaderMap = request.headers_mut();
-    headers.entry(http::header::HOST).or_insert(http::HeaderValue::from_static("postern.internal"));
+    headers
+        .entry(http::header::HOST)
+        .or_insert(http::HeaderValue::from_static("postern.internal"));
     request
 }
 
 fn outbound_failure(error: UpstreamError) -> OutboundFailure {
     match &error {
-        UpstreamError::ConnectTimeout { .. } | UpstreamError::Connect { .. } => OutboundFailure::Unavailable(error.to_string()),
-        UpstreamError::ResponseTimeout { .. } => OutboundFailure::Timeout,
-        UpstreamError::Closed { .. } | UpstreamError::Protocol { .. } | UpstreamError::RequestBody { .. } => {
-            OutboundFailure::Protocol(error.to_string())
+        UpstreamError::ConnectTimeout { .. } | UpstreamError::Connect { .. } => {
+            OutboundFailure::Unavailable(error.to_string())
         }
+        UpstreamError::ResponseTimeout { .. } => OutboundFailure::Timeout,
+        UpstreamError::Closed { .. }
+        | UpstreamError::Protocol { .. }
+        | UpstreamError::RequestBody { .. } => OutboundFailure::Protocol(error.to_string()),
     }
 }
 

@@ -26,7 +26,12 @@ impl Status {
     pub(super) fn published(&self, snapshot: &Snapshot) {
         let mut inner = self.lock();
         inner.generation = snapshot.generation;
-        let digest = |plugin: &std::sync::Arc<crate::plugin::Plugin>| (plugin.name().to_string(), plugin.digest().to_hex().to_string());
+        let digest = |plugin: &std::sync::Arc<crate::plugin::Plugin>| {
+            (
+                plugin.name().to_string(),
+                plugin.digest().to_hex().to_string(),
+            )
+        };
         inner.plugins = snapshot.plugins.iter().map(digest).collect();
     }
 

@@ -23,7 +23,11 @@ pub(super) struct Views(Arc<[ArcSwap<View>]>);
 
 impl Views {
     pub(super) fn new(snapshot: &Arc<Snapshot>, workers: usize) -> Self {
-        Self((0..workers).map(|worker| ArcSwap::from_pointee(view(snapshot, worker))).collect())
+        Self(
+            (0..workers)
+                .map(|worker| ArcSwap::from_pointee(view(snapshot, worker)))
+                .collect(),
+        )
     }
 
     /// From here on, exchanges that begin are served by this snapshot.
@@ -45,7 +49,13 @@ impl Views {
 fn view(snapshot: &Arc<Snapshot>, worker: usize) -> View {
     let upstreams = Arc::clone(&snapshot.upstreams);
     let outbound = Arc::new(WorkerUpstreams { worker, upstreams });
-    View { snapshot: Arc::clone(snapshot), worker: plugin::Worker { index: worker, outbound } }
+    View {
+        snapshot: Arc::clone(snapshot),
+        worker: plugin::Worker {
+            index: worker,
+            outbound,
+        },
+    }
 }
 
 /// Serves requests on behalf of one worker.
@@ -58,7 +68,12 @@ struct WorkerHandler {
 
 impl Handler for WorkerHandler {
     async fn handle(&self, request: Request<Incoming>, peer: Arc<Peer>) -> Response<ExchangeBody> {
-        let view = self.views.0.get(self.index).expect("there is a view for each worker").load_full();
+        let view = self
+            .views
+            .0
+            .get(self.index)
+            .expect("there is a view for each worker")
+            .load_full();
         proxy::handle(view, &self.clock, request, &peer).await
     }
 }
@@ -75,22 +90,38 @@ pub(super) struct WorkerPlan {
 
 /// Starts a worker. Its thread ends when it has been drained.
 pub(super) fn spawn(plan: WorkerPlan) -> std::io::Result<JoinHandle<std::io::Result<()>>> {
-    std::thread::Builder::new().name(format!("postern-worker-{}", plan.index)).spawn(move || {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(work(plan))
-    })
+    std::thread::Builder::new()
+        .name(format!("postern-worker-{}", plan.index))
+        .spawn(move || {
+            let runtime = Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(work(plan))
+        })
 }
 
 async fn work(plan: WorkerPlan) -> std::io::Result<()> {
-    let WorkerPlan { index, listeners, views, clock, mut drain, drain_timeout } = plan;
-    let handler = WorkerHandler { views, index, clock };
+    let WorkerPlan {
+        index,
+        listeners,
+        views,
+        clock,
+        mut drain,
+        drain_timeout,
+    } = plan;
+    let handler = WorkerHandler {
+        views,
+        index,
+        clock,
+    };
     let tasks = Tasks::default();
     for listener in listeners {
         let acceptor = Acceptor::new(listener)?;
         tokio::spawn(acceptor.run(handler.clone(), drain.clone(), tasks.guard()));
     }
     drain.draining().await;
-    if tokio::time::timeout(drain_timeout, tasks.finished()).await.is_err() {
+    if tokio::time::timeout(drain_timeout, tasks.finished())
+        .await
+        .is_err()
+    {
         tracing::warn!(worker = index, timeout = ?drain_timeout, "drain timeout: open connections are cut off");
     }
     Ok(())

@@ -31,7 +31,12 @@ pub(super) fn run(path: &Path) -> ExitCode {
     }
     match wait_for_end(&gateway) {
         Ok(signal) => tracing::info!("{signal}: draining"),
-        Err(error) => return super::fail(super::EXIT_START, format_args!("signals cannot be received: {error}")),
+        Err(error) => {
+            return super::fail(
+                super::EXIT_START,
+                format_args!("signals cannot be received: {error}"),
+            );
+        }
     }
     gateway.drain();
     tracing::info!("drained");
@@ -41,28 +46,34 @@ pub(super) fn run(path: &Path) -> ExitCode {
 
 /// Waits for SIGTERM or SIGINT, and reloads at SIGHUP. A second one of the former ends the process at once.
 fn wait_for_end(gateway: &Gateway) -> std::io::Result<&'static str> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    let ended = runtime.block_on(async {
-        let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        let mut hangup = signal(SignalKind::hangup())?;
-        loop {
-            tokio::select! {
-                _ = hangup.recv() => gateway.reload(),
-                _ = terminate.recv() => return Ok(("SIGTERM", terminate, interrupt)),
-                _ = interrupt.recv() => return Ok(("SIGINT", terminate, interrupt)),
-            }
-        }
-    });
-    let (name, terminate, interrupt): (&'static str, Signal, Signal) = match ended {
-        Ok(ended) => ended,
-        Err(error) => return Err(error),
-    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()?;
+    let (name, terminate, interrupt) = runtime.block_on(first_signal(gateway))?;
     runtime.spawn(exit_on_second(terminate, interrupt));
     // The runtime must live on to hear the second signal; the process ends soon.
     std::mem::forget(runtime);
     Ok(name)
 }
 
+async fn first_signal(gateway: &Gateway) -> std::io::Result<(&'static str, Signal, Signal)> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    loop {
+        tokio::select! {
+            _ = hangup.recv() => gateway.reload(),
+            _ = terminate.recv() => return Ok(("SIGTERM", terminate, interrupt)),
+            _ = interrupt.recv() => return Ok(("SIGINT", terminate, interrupt)),
+        }
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "whoever asks twice does not want to wait for what is still open"
+)]
 async fn exit_on_second(mut terminate: Signal, mut interrupt: Signal) {
     tokio::select! {
         _ = terminate.recv() => {}

@@ -37,13 +37,22 @@ impl Consumers {
                 groups: config.groups.clone(),
                 custom_id: config.custom_id.clone(),
             });
-            let identity = |id: &Arc<str>| Identity { consumer: consumer.clone(), credential_id: id.clone() };
+            let identity = |id: &Arc<str>| Identity {
+                consumer: consumer.clone(),
+                credential_id: id.clone(),
+            };
             for api_key in &config.api_keys {
                 let digest = consumers.digest(api_key.key.reveal());
-                consumers.by_api_key.entry(digest).or_insert_with(|| identity(&api_key.id));
+                consumers
+                    .by_api_key
+                    .entry(digest)
+                    .or_insert_with(|| identity(&api_key.id));
             }
             for jwt in &config.jwt {
-                consumers.by_issuer.entry(jwt.issuer.clone()).or_insert_with(|| identity(&jwt.issuer));
+                consumers
+                    .by_issuer
+                    .entry(jwt.issuer.clone())
+                    .or_insert_with(|| identity(&jwt.issuer));
             }
             consumers.by_name.insert(config.name.clone(), consumer);
         }
@@ -75,7 +84,9 @@ impl Consumers {
 
 impl fmt::Debug for Consumers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Consumers").field("by_name", &self.by_name).finish_non_exhaustive()
+        f.debug_struct("Consumers")
+            .field("by_name", &self.by_name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -87,7 +98,11 @@ mod tests {
     use crate::config::{Algorithm, ApiKeyConfig, JwtCredentialConfig, Position, Secret};
 
     fn consumer(name: &str, keys: &[(&str, &str)], issuers: &[&str]) -> ConsumerConfig {
-        let position = Position { file: Arc::new(PathBuf::new()), span: 0..0, key: "key".into() };
+        let position = Position {
+            file: Arc::new(PathBuf::new()),
+            span: 0..0,
+            key: "key".into(),
+        };
         ConsumerConfig {
             name: name.into(),
             tier: Some("free".into()),
@@ -104,14 +119,21 @@ mod tests {
                 .collect(),
             api_keys: keys
                 .iter()
-                .map(|(id, key)| ApiKeyConfig { id: Arc::from(*id), key: Secret::new(key.as_bytes()) })
+                .map(|(id, key)| ApiKeyConfig {
+                    id: Arc::from(*id),
+                    key: Secret::new(key.as_bytes()),
+                })
                 .collect(),
         }
     }
 
     fn consumers() -> Consumers {
         Consumers::build(&[
-            consumer("app", &[("app-1", "k-first"), ("app-2", "k-second")], &["https://app"]),
+            consumer(
+                "app",
+                &[("app-1", "k-first"), ("app-2", "k-second")],
+                &["https://app"],
+            ),
             consumer("shop", &[("shop-1", "k-third")], &[]),
         ])
     }
@@ -119,7 +141,10 @@ mod tests {
     #[test]
     fn an_api_key_names_its_consumer_and_itself() {
         let found = consumers().find_api_key("k-second").unwrap();
-        assert_eq!((&*found.consumer.name, &*found.credential_id), ("app", "app-2"));
+        assert_eq!(
+            (&*found.consumer.name, &*found.credential_id),
+            ("app", "app-2")
+        );
         assert_eq!(found.consumer.tier.as_deref(), Some("free"));
         assert_eq!(found.consumer.custom_id.as_deref(), Some("42"));
         assert_eq!(found.consumer.groups, [Arc::from("staff")]);
@@ -136,7 +161,10 @@ mod tests {
     fn an_issuer_and_a_name_find_the_consumer() {
         let consumers = consumers();
         let found = consumers.find_issuer("https://app").unwrap();
-        assert_eq!((&*found.consumer.name, &*found.credential_id), ("app", "https://app"));
+        assert_eq!(
+            (&*found.consumer.name, &*found.credential_id),
+            ("app", "https://app")
+        );
         assert_eq!(consumers.find_issuer("app"), None);
         assert_eq!(&*consumers.by_name("shop").unwrap().name, "shop");
         assert_eq!(consumers.by_name("nobody"), None);
@@ -146,6 +174,11 @@ mod tests {
     fn keys_are_in_no_output() {
         let consumers = consumers();
         assert!(!format!("{consumers:?}").contains("k-"));
-        assert!(consumers.by_api_key.keys().all(|digest| !digest.starts_with(b"k-")));
+        assert!(
+            consumers
+                .by_api_key
+                .keys()
+                .all(|digest| !digest.starts_with(b"k-"))
+        );
     }
 }

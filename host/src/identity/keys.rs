@@ -58,29 +58,51 @@ impl Keys {
     /// # Errors
     /// All keys that cannot be used for their algorithm.
     pub fn build(keys: &[KeyConfig], consumers: &[ConsumerConfig]) -> Result<Self, Vec<KeyError>> {
-        let mut built = Self { sets: HashMap::new(), issuers: HashMap::new(), warnings: Vec::new() };
+        let mut built = Self {
+            sets: HashMap::new(),
+            issuers: HashMap::new(),
+            warnings: Vec::new(),
+        };
         let mut errors = Vec::new();
         for config in keys {
             match Verifier::new(config.algorithm, config.key.reveal()) {
                 Ok(verifier) => {
                     built.warn_if_weak(config.algorithm, &config.key, &config.position);
-                    let key = Key { algorithm: config.algorithm, id: config.id.clone(), verifier };
+                    let key = Key {
+                        algorithm: config.algorithm,
+                        id: config.id.clone(),
+                        verifier,
+                    };
                     built.sets.insert(config.name.clone(), key);
                 }
-                Err(message) => errors.push(KeyError { position: config.position.clone(), message }),
+                Err(message) => errors.push(KeyError {
+                    position: config.position.clone(),
+                    message,
+                }),
             }
         }
         for config in consumers.iter().flat_map(|consumer| &consumer.jwt) {
             match Verifier::new(config.algorithm, config.key.reveal()) {
                 Ok(verifier) => {
                     built.warn_if_weak(config.algorithm, &config.key, &config.position);
-                    let key = Key { algorithm: config.algorithm, id: None, verifier };
+                    let key = Key {
+                        algorithm: config.algorithm,
+                        id: None,
+                        verifier,
+                    };
                     built.issuers.entry(config.issuer.clone()).or_insert(key);
                 }
-                Err(message) => errors.push(KeyError { position: config.position.clone(), message }),
+                Err(message) => errors.push(KeyError {
+                    position: config.position.clone(),
+                    message,
+                }),
             }
         }
-        if errors.is_empty() { Ok(built) } else { Err(errors) }
+        if errors.is_empty() {
+            Ok(built)
+        } else {
+            Err(errors)
+        }
     }
 
     /// Keys that work but are weaker than they should be.
@@ -104,7 +126,9 @@ impl Keys {
             KeyRef::Set(name) => self.sets.get(name),
             KeyRef::Issuer(issuer) => self.issuers.get(issuer),
         };
-        let Some(key) = found else { return Verification::UnknownKey };
+        let Some(key) = found else {
+            return Verification::UnknownKey;
+        };
         if let (Some(own), Some(wanted)) = (&key.id, key_id)
             && **own != *wanted
         {
@@ -113,14 +137,23 @@ impl Keys {
         if key.algorithm != algorithm {
             return Verification::AlgorithmNotAllowed;
         }
-        if key.verifier.verify(message, signature) { Verification::Valid } else { Verification::BadSignature }
+        if key.verifier.verify(message, signature) {
+            Verification::Valid
+        } else {
+            Verification::BadSignature
+        }
     }
 
     fn warn_if_weak(&mut self, algorithm: Algorithm, key: &Secret, position: &Position) {
         let (length, least) = (key.reveal().len(), min_secret_length(algorithm));
         if least > 0 && length < least {
-            let message = format!("the secret has {length} bytes, {algorithm:?} asks for {least} (RFC 7518, 3.2)");
-            self.warnings.push(KeyError { position: position.clone(), message });
+            let message = format!(
+                "the secret has {length} bytes, {algorithm:?} asks for {least} (RFC 7518, 3.2)"
+            );
+            self.warnings.push(KeyError {
+                position: position.clone(),
+                message,
+            });
         }
     }
 }
@@ -129,7 +162,10 @@ impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sets: Vec<_> = self.sets.keys().collect();
         let issuers: Vec<_> = self.issuers.keys().collect();
-        f.debug_struct("Keys").field("sets", &sets).field("issuers", &issuers).finish_non_exhaustive()
+        f.debug_struct("Keys")
+            .field("sets", &sets)
+            .field("issuers", &issuers)
+            .finish_non_exhaustive()
     }
 }
 

@@ -37,7 +37,9 @@ impl Verifier {
             Algorithm::EdDSA => &signature::ED25519,
         };
         let der = public_key(algorithm, key)?;
-        ParsedPublicKey::new(parameters, der).map(Self::Public).map_err(|_| "the key is damaged".into())
+        ParsedPublicKey::new(parameters, der)
+            .map(Self::Public)
+            .map_err(|_| "the key is damaged".into())
     }
 
     /// Whether `signature` is that of `message`. Compares shared-secret signatures in constant time.
@@ -67,13 +69,19 @@ pub(super) fn min_secret_length(algorithm: Algorithm) -> usize {
     }
 }
 
-fn secret(algorithm: Algorithm, parameters: hmac::Algorithm, key: &[u8]) -> Result<Verifier, String> {
+fn secret(
+    algorithm: Algorithm,
+    parameters: hmac::Algorithm,
+    key: &[u8],
+) -> Result<Verifier, String> {
     if key.is_empty() {
         return Err("the secret is empty".into());
     }
     // Whoever knows the public key could sign with it.
     if key.trim_ascii_start().starts_with(b"-----BEGIN") {
-        return Err(format!("{algorithm:?} needs a shared secret, this is a PEM key"));
+        return Err(format!(
+            "{algorithm:?} needs a shared secret, this is a PEM key"
+        ));
     }
     Ok(Verifier::Secret(Box::new(hmac::Key::new(parameters, key))))
 }
@@ -81,26 +89,49 @@ fn secret(algorithm: Algorithm, parameters: hmac::Algorithm, key: &[u8]) -> Resu
 /// What is inside the PEM, once it is known to be a key for the algorithm.
 fn public_key(algorithm: Algorithm, key: &[u8]) -> Result<Vec<u8>, String> {
     let expected = expected_kind(algorithm);
-    let document = pem::parse(key).map_err(|_| format!("{algorithm:?} needs a PEM public key of kind {expected}"))?;
+    let document = pem::parse(key)
+        .map_err(|_| format!("{algorithm:?} needs a PEM public key of kind {expected}"))?;
     match document.tag() {
         "PUBLIC KEY" | "RSA PUBLIC KEY" => {}
-        "CERTIFICATE" => return Err("this is a certificate; extract its public key (openssl x509 -pubkey)".into()),
-        tag if tag.ends_with("PRIVATE KEY") => {
-            return Err("this is a private key; only the public key is needed (openssl pkey -pubout)".into());
+        "CERTIFICATE" => {
+            return Err(
+                "this is a certificate; extract its public key (openssl x509 -pubkey)".into(),
+            );
         }
-        tag => return Err(format!("expected a PEM block \"PUBLIC KEY\", found \"{tag}\"")),
+        tag if tag.ends_with("PRIVATE KEY") => {
+            return Err(
+                "this is a private key; only the public key is needed (openssl pkey -pubout)"
+                    .into(),
+            );
+        }
+        tag => {
+            return Err(format!(
+                "expected a PEM block \"PUBLIC KEY\", found \"{tag}\""
+            ));
+        }
     }
-    let kind = if document.tag() == "RSA PUBLIC KEY" { "RSA" } else { kind(document.contents()) };
+    let kind = if document.tag() == "RSA PUBLIC KEY" {
+        "RSA"
+    } else {
+        kind(document.contents())
+    };
     if kind != expected {
-        return Err(format!("{algorithm:?} needs a key of kind {expected}, this is {kind}"));
+        return Err(format!(
+            "{algorithm:?} needs a key of kind {expected}, this is {kind}"
+        ));
     }
     if kind == "RSA" {
-        let key = rsa::PublicKey::from_der(document.contents()).map_err(|_| "the key is damaged")?;
+        let key =
+            rsa::PublicKey::from_der(document.contents()).map_err(|_| "the key is damaged")?;
         let modulus = key.modulus().big_endian_without_leading_zero();
-        let spare = modulus.first().map_or(0, |byte| byte.leading_zeros() as usize);
+        let spare = modulus
+            .first()
+            .map_or(0, |byte| byte.leading_zeros() as usize);
         let bits = modulus.len() * 8 - spare;
         if bits < MIN_RSA_BITS {
-            return Err(format!("the RSA key has {bits} bits, at least {MIN_RSA_BITS} are needed"));
+            return Err(format!(
+                "the RSA key has {bits} bits, at least {MIN_RSA_BITS} are needed"
+            ));
         }
     }
     Ok(document.into_contents())
@@ -125,8 +156,14 @@ fn expected_kind(algorithm: Algorithm) -> &'static str {
 /// words the error: the parser that follows is the judge.
 fn kind(der: &[u8]) -> &'static str {
     const KINDS: [(&[u8], &str); 6] = [
-        (&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01], "RSA"),
-        (&[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07], "EC P-256"),
+        (
+            &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01],
+            "RSA",
+        ),
+        (
+            &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07],
+            "EC P-256",
+        ),
         (&[0x2b, 0x81, 0x04, 0x00, 0x22], "EC P-384"),
         (&[0x2b, 0x81, 0x04, 0x00, 0x23], "EC P-521"),
         (&[0x2b, 0x65, 0x70], "Ed25519"),
@@ -134,6 +171,12 @@ fn kind(der: &[u8]) -> &'static str {
     ];
     // Longer than the head of every kind, shorter than any head and key: an identifier is not found by chance.
     let head = der.get(..27).unwrap_or(der);
-    let holds = |identifier: &[u8]| head.windows(identifier.len()).any(|window| window == identifier);
-    KINDS.iter().find(|(identifier, _)| holds(identifier)).map_or("unknown", |(_, kind)| kind)
+    let holds = |identifier: &[u8]| {
+        head.windows(identifier.len())
+            .any(|window| window == identifier)
+    };
+    KINDS
+        .iter()
+        .find(|(identifier, _)| holds(identifier))
+        .map_or("unknown", |(_, kind)| kind)
 }

@@ -23,7 +23,11 @@ const PRESSURE_PAUSE: Duration = Duration::from_millis(50);
 /// Serves requests; one for each worker.
 pub trait Handler: Clone + Send + Sync + 'static {
     /// Serves one request of a peer.
-    fn handle(&self, request: Request<Incoming>, peer: Arc<Peer>) -> impl Future<Output = Response<ExchangeBody>> + Send;
+    fn handle(
+        &self,
+        request: Request<Incoming>,
+        peer: Arc<Peer>,
+    ) -> impl Future<Output = Response<ExchangeBody>> + Send;
 }
 
 /// One worker's share of a listener.
@@ -41,7 +45,11 @@ impl Acceptor {
     pub fn new(listener: Arc<Listener>) -> std::io::Result<Self> {
         let socket = TcpListener::from_std(listener.socket.try_clone()?)?;
         let janitor = Janitor::new(&listener.config);
-        Ok(Self { listener, socket, janitor })
+        Ok(Self {
+            listener,
+            socket,
+            janitor,
+        })
     }
 
     /// Accepts connections until the drain begins. Each is served by a task of its own that holds a guard.
@@ -63,7 +71,13 @@ impl Acceptor {
         }
     }
 
-    fn admit<H: Handler>(&self, stream: TcpStream, address: SocketAddr, handler: &H, guard: &TaskGuard) {
+    fn admit<H: Handler>(
+        &self,
+        stream: TcpStream,
+        address: SocketAddr,
+        handler: &H,
+        guard: &TaskGuard,
+    ) {
         let listener = Arc::clone(&self.listener);
         let Some(place) = Place::take(&listener) else {
             tracing::warn!(listener = %listener.name(), %address, "connection refused: max-connections are open");
@@ -72,7 +86,12 @@ impl Acceptor {
         let local = stream.local_addr().unwrap_or(listener.address);
         // Without this, the last segment of a response waits for a delayed acknowledgement.
         let _ = stream.set_nodelay(true);
-        let peer = Peer::new(Arc::clone(listener.name()), address, local, Arc::clone(&listener.trusted_proxies));
+        let peer = Peer::new(
+            Arc::clone(listener.name()),
+            address,
+            local,
+            Arc::clone(&listener.trusted_proxies),
+        );
         let (handler, guard, activity) = (handler.clone(), guard.clone(), self.janitor.admit());
         tokio::spawn(async move {
             connection::serve(stream, &listener.config, handler, Arc::new(peer), activity).await;
@@ -83,7 +102,10 @@ impl Acceptor {
 
 /// Errors of the connection that would have been accepted, not of the listener.
 fn is_of_one_connection(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset)
+    matches!(
+        error.kind(),
+        ErrorKind::ConnectionRefused | ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset
+    )
 }
 
 /// One of a listener's `max-connections`.
@@ -100,7 +122,10 @@ impl Place {
             return None;
         }
         listener.metrics.opened();
-        Some(Self { open, listener: Arc::clone(listener) })
+        Some(Self {
+            open,
+            listener: Arc::clone(listener),
+        })
     }
 }
 

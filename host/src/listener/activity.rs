@@ -103,9 +103,21 @@ impl Drop for InProgress {
 }
 
 impl Watch {
-    pub(super) fn new(activity: Arc<Activity>, header_timeout: Duration, idle_timeout: Duration) -> Self {
+    pub(super) fn new(
+        activity: Arc<Activity>,
+        header_timeout: Duration,
+        idle_timeout: Duration,
+    ) -> Self {
         let quiet_since = Instant::now();
-        Self { activity, header_timeout, idle_timeout, seen_events: 0, quiet_since, partial_since: None, served: false }
+        Self {
+            activity,
+            header_timeout,
+            idle_timeout,
+            seen_events: 0,
+            quiet_since,
+            partial_since: None,
+            served: false,
+        }
     }
 
     /// Whose connection this is, and whether it has ended: then only the watch still knows it.
@@ -148,7 +160,11 @@ impl<I> Watched<I> {
 }
 
 impl<I: Read + Unpin> Read for Watched<I> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: ReadBufCursor<'_>) -> Poll<std::io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<std::io::Result<()>> {
         let polled = Pin::new(&mut self.io).poll_read(cx, buffer);
         if polled.is_ready() {
             self.activity.partial.store(true, Ordering::Relaxed);
@@ -158,7 +174,11 @@ impl<I: Read + Unpin> Read for Watched<I> {
 }
 
 impl<I: Write + Unpin> Write for Watched<I> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
         Pin::new(&mut self.io).poll_write(cx, bytes)
     }
 
@@ -193,7 +213,10 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Tracked<B> {
     type Data = Bytes;
     type Error = B::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
         if polled.is_ready() {
             self.progress.0.events.fetch_add(1, Ordering::Relaxed);
@@ -218,7 +241,10 @@ mod tests {
 
     fn watch() -> (Arc<Activity>, Watch) {
         let activity = Arc::new(Activity::default());
-        (Arc::clone(&activity), Watch::new(activity, 10 * SECOND, 75 * SECOND))
+        (
+            Arc::clone(&activity),
+            Watch::new(activity, 10 * SECOND, 75 * SECOND),
+        )
     }
 
     #[test]

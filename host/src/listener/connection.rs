@@ -34,7 +34,10 @@ pub(super) async fn serve<H: Handler>(
     activity: Arc<Activity>,
 ) {
     let address = peer.address;
-    let Ok(Ok(http2)) = tokio::time::timeout(config.header_timeout, speaks_http2(&stream)).await else { return };
+    let Ok(Ok(http2)) = tokio::time::timeout(config.header_timeout, speaks_http2(&stream)).await
+    else {
+        return;
+    };
     let supervisor = Arc::clone(&activity);
     let io = Watched::new(TokioIo::new(stream), Arc::clone(&activity));
     let service = service_fn(move |request: Request<Incoming>| {
@@ -113,5 +116,10 @@ impl<C: GracefulConnection> Future for Supervised<C> {
 }
 
 fn supervise<C: GracefulConnection>(connection: C, activity: Arc<Activity>) -> Supervised<C> {
-    Supervised { connection: Box::pin(connection), activity, listening: false, finishing: false }
+    Supervised {
+        connection: Box::pin(connection),
+        activity,
+        listening: false,
+        finishing: false,
+    }
 }

@@ -19,13 +19,21 @@ pub(super) struct Janitor {
 impl Janitor {
     pub(super) fn new(config: &ListenerConfig) -> Arc<Self> {
         let (header_timeout, idle_timeout) = (config.header_timeout, config.idle_timeout);
-        Arc::new(Self { header_timeout, idle_timeout, connections: Mutex::default() })
+        Arc::new(Self {
+            header_timeout,
+            idle_timeout,
+            connections: Mutex::default(),
+        })
     }
 
     /// Looks after a connection from now on.
     pub(super) fn admit(&self) -> Arc<Activity> {
         let activity = Arc::new(Activity::default());
-        let watch = Watch::new(Arc::clone(&activity), self.header_timeout, self.idle_timeout);
+        let watch = Watch::new(
+            Arc::clone(&activity),
+            self.header_timeout,
+            self.idle_timeout,
+        );
         self.lock().push(watch);
         activity
     }
@@ -48,11 +56,15 @@ impl Janitor {
     fn round(&self, now: Instant, draining: bool) {
         self.lock().retain_mut(|watch| {
             let overdue = watch.look(now);
-            let Some(activity) = watch.activity() else { return false };
+            let Some(activity) = watch.activity() else {
+                return false;
+            };
             match overdue {
                 Some(Overdue::Head) => activity.order(Order::Close),
                 // Whoever was asked to finish and still does nothing has nothing to finish.
-                Some(Overdue::Idle) if activity.ordered() == Order::Finish => activity.order(Order::Close),
+                Some(Overdue::Idle) if activity.ordered() == Order::Finish => {
+                    activity.order(Order::Close)
+                }
                 Some(Overdue::Idle) => activity.order(Order::Finish),
                 None if draining => activity.order(Order::Finish),
                 None => {}
@@ -62,6 +74,8 @@ impl Janitor {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Watch>> {
-        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+        self.connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -22,16 +22,28 @@ pub(super) struct CodeCache {
 impl CodeCache {
     /// Opens a directory, and makes it if it is absent.
     pub(super) fn open(directory: PathBuf, engine: &wasmtime::Engine) -> Result<Self, EngineError> {
-        let in_directory = |source| EngineError::Cache { directory: directory.clone(), source };
+        let in_directory = |source| EngineError::Cache {
+            directory: directory.clone(),
+            source,
+        };
         fs::create_dir_all(&directory).map_err(in_directory)?;
         make_private(&directory).map_err(in_directory)?;
-        Ok(Self { directory, compatibility: compatibility(engine) })
+        Ok(Self {
+            directory,
+            compatibility: compatibility(engine),
+        })
     }
 
     /// The compiled form of `bytes`, compiled now if it is not there. A cache that fails costs time, nothing else.
-    pub(super) fn load(&self, engine: &wasmtime::Engine, bytes: &[u8]) -> wasmtime::Result<Component> {
+    pub(super) fn load(
+        &self,
+        engine: &wasmtime::Engine,
+        bytes: &[u8],
+    ) -> wasmtime::Result<Component> {
         let digest = blake3::hash(bytes).to_hex();
-        let path = self.directory.join(format!("{digest}-{}.cwasm", self.compatibility));
+        let path = self
+            .directory
+            .join(format!("{digest}-{}.cwasm", self.compatibility));
         if path.exists() {
             match deserialize(engine, &path) {
                 Ok(component) => return Ok(component),
@@ -52,7 +64,9 @@ impl CodeCache {
     }
 
     fn write(&self, path: &Path, compiled: &[u8]) -> std::io::Result<()> {
-        let temporary = self.directory.join(format!("{:032x}.tmp", rand::random::<u128>()));
+        let temporary = self
+            .directory
+            .join(format!("{:032x}.tmp", rand::random::<u128>()));
         let written = fs::File::create_new(&temporary)
             .and_then(|mut file| file.write_all(compiled).and_then(|()| file.sync_all()))
             .and_then(|()| fs::rename(&temporary, path));
@@ -63,7 +77,10 @@ impl CodeCache {
     }
 }
 
-#[expect(unsafe_code, reason = "compiled code can be loaded in no other way; see the module's first lines")]
+#[expect(
+    unsafe_code,
+    reason = "compiled code can be loaded in no other way; see the module's first lines"
+)]
 fn deserialize(engine: &wasmtime::Engine, path: &Path) -> wasmtime::Result<Component> {
     // SAFETY: the file was written by `write` from the compiler's output, under a name that holds the hash of its
     // source, in a directory that only our user can write to, and nobody changes it after the rename.
@@ -78,7 +95,11 @@ fn compatibility(engine: &wasmtime::Engine) -> String {
             self.0.update(bytes);
         }
         fn finish(&self) -> u64 {
-            self.0.finalize().as_bytes().iter().fold(0, |sum, byte| sum.rotate_left(8) ^ u64::from(*byte))
+            self.0
+                .finalize()
+                .as_bytes()
+                .iter()
+                .fold(0, |sum, byte| sum.rotate_left(8) ^ u64::from(*byte))
         }
     }
     let mut digest = Digest(blake3::Hasher::new());
@@ -93,7 +114,10 @@ fn make_private(directory: &Path) -> std::io::Result<()> {
     // A directory of ours is as private as we make it; we cannot change the mode of one that is not ours.
     let ours = fs::metadata("/proc/self").map_or(true, |process| process.uid() == metadata.uid());
     if !ours {
-        return Err(std::io::Error::new(std::io::ErrorKind::PermissionDenied, "it belongs to another user"));
+        return Err(std::io::Error::new(
+            std::io::ErrorKind::PermissionDenied,
+            "it belongs to another user",
+        ));
     }
     fs::set_permissions(directory, fs::Permissions::from_mode(0o700))
 }

@@ -12,8 +12,8 @@ use super::{CallError, Plugin};
 use crate::body::{Body, BodyError};
 use crate::config::OnFailure;
 use crate::exchange::Exchange;
-use crate::types::Source;
 use crate::telemetry::PluginPhase;
+use crate::types::Source;
 
 /// The chain of one route, computed when the snapshot is built: a phase that no plugin exports costs nothing.
 #[derive(Default)]
@@ -67,7 +67,10 @@ impl Chain {
     #[must_use]
     pub fn new(links: Vec<Arc<Plugin>>) -> Self {
         let sees_responses = links.iter().any(|plugin| plugin.sees_responses());
-        Self { links, sees_responses }
+        Self {
+            links,
+            sees_responses,
+        }
     }
 
     /// Whether any plugin looks at responses: the request's headers must then be kept.
@@ -126,12 +129,16 @@ impl Chain {
     ) -> (Box<Exchange>, ResponseOutcome) {
         while let Some(index) = run.reached.checked_sub(1) {
             run.reached = index;
-            let Some(plugin) = self.links.get(index) else { continue };
+            let Some(plugin) = self.links.get(index) else {
+                continue;
+            };
             if !plugin.sees_responses() || run.skipped.contains(&index) {
                 continue;
             }
             let mut held = run.take_held(index);
-            let (returned, step) = plugin.response_step(worker, &mut held, exchange, response).await;
+            let (returned, step) = plugin
+                .response_step(worker, &mut held, exchange, response)
+                .await;
             exchange = returned;
             match step {
                 Step::Next(next) => response = next,
@@ -140,7 +147,9 @@ impl Chain {
                 Step::Failed(rest) => match plugin.rescue() {
                     Rescue::Skip => response = rest,
                     Rescue::Reply(reply) => response = replaced(&mut exchange, reply),
-                    Rescue::Close => return (exchange, ResponseOutcome::Failed(Arc::clone(plugin.name()))),
+                    Rescue::Close => {
+                        return (exchange, ResponseOutcome::Failed(Arc::clone(plugin.name())));
+                    }
                 },
             }
         }
@@ -202,7 +211,11 @@ impl Plugin {
             Ok((bytes, _)) => bytes,
             Err(error) => return (exchange, Step::Body(error)),
         };
-        let Called { mut exchange, result, .. } = self.on_request_body(worker, held, exchange, &bytes).await;
+        let Called {
+            mut exchange,
+            result,
+            ..
+        } = self.on_request_body(worker, held, exchange, &bytes).await;
         match result {
             Ok(Verdict::Next) => (exchange, Step::Next(Body::whole(bytes))),
             Ok(Verdict::Edited(new)) => {
@@ -226,12 +239,19 @@ impl Plugin {
         let (mut head, body) = response.into_parts();
         let has_body = has_body(&exchange, &head, &body);
         if self.calls(PluginPhase::Response) {
-            let called = self.on_response(worker, held, exchange, &mut head, has_body).await;
+            let called = self
+                .on_response(worker, held, exchange, &mut head, has_body)
+                .await;
             exchange = called.exchange;
             match called.result {
                 Ok(Verdict::Next | Verdict::Edited(_)) => {}
                 Ok(Verdict::Reply(reply)) => return (exchange, Step::Reply(reply)),
-                Err(CallError { .. }) => return (exchange, Step::Failed(http::Response::from_parts(head, body))),
+                Err(CallError { .. }) => {
+                    return (
+                        exchange,
+                        Step::Failed(http::Response::from_parts(head, body)),
+                    );
+                }
             }
         }
         if !self.calls(PluginPhase::ResponseBody) || !has_body {
@@ -241,7 +261,11 @@ impl Plugin {
             Ok(collected) => collected,
             Err(error) => return (exchange, Step::Body(error)),
         };
-        let Called { exchange, result, .. } = self.on_response_body(worker, held, exchange, &mut head, (&bytes, &trailers)).await;
+        let Called {
+            exchange, result, ..
+        } = self
+            .on_response_body(worker, held, exchange, &mut head, (&bytes, &trailers))
+            .await;
         let whole = |mut head: http::response::Parts, bytes: Bytes| {
             head.headers.remove(http::header::CONTENT_LENGTH);
             http::Response::from_parts(head, Body::whole(bytes))
@@ -255,7 +279,12 @@ impl Plugin {
     }
 
     /// Runs a responder: the answer, or what its failure means.
-    pub async fn answer(&self, worker: &Worker, mut exchange: Box<Exchange>, body: Body) -> (Box<Exchange>, RequestOutcome) {
+    pub async fn answer(
+        &self,
+        worker: &Worker,
+        mut exchange: Box<Exchange>,
+        body: Body,
+    ) -> (Box<Exchange>, RequestOutcome) {
         let bytes = match body.collect(self.interest.max_request_body).await {
             Ok((bytes, _)) => bytes,
             Err(error) => return (exchange, RequestOutcome::Body(error)),
@@ -265,7 +294,9 @@ impl Plugin {
         match called.result.map_err(|_| self.rescue()) {
             Ok(reply) | Err(Rescue::Reply(reply)) => (exchange, RequestOutcome::Reply(reply)),
             // There is nobody else who could answer: open is closed.
-            Err(Rescue::Close | Rescue::Skip) => (exchange, RequestOutcome::Failed(Arc::clone(self.name()))),
+            Err(Rescue::Close | Rescue::Skip) => {
+                (exchange, RequestOutcome::Failed(Arc::clone(self.name())))
+            }
         }
     }
 
@@ -275,10 +306,16 @@ impl Plugin {
             OnFailure::Open => Rescue::Skip,
             OnFailure::Reply { status, body } => {
                 let mut response = http::Response::new(Bytes::copy_from_slice(body.as_bytes()));
-                *response.status_mut() = http::StatusCode::from_u16(*status).unwrap_or(http::StatusCode::SERVICE_UNAVAILABLE);
+                *response.status_mut() = http::StatusCode::from_u16(*status)
+                    .unwrap_or(http::StatusCode::SERVICE_UNAVAILABLE);
                 let text = http::HeaderValue::from_static("text/plain; charset=utf-8");
-                response.headers_mut().insert(http::header::CONTENT_TYPE, text);
-                Rescue::Reply(Reply { response, code: Some("plugin-failed".into()) })
+                response
+                    .headers_mut()
+                    .insert(http::header::CONTENT_TYPE, text);
+                Rescue::Reply(Reply {
+                    response,
+                    code: Some("plugin-failed".into()),
+                })
             }
         }
     }

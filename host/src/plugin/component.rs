@@ -40,7 +40,10 @@ pub(super) struct Linked {
 pub(super) fn read(file: &Path) -> Result<Arc<[u8]>, LoadError> {
     match std::fs::read(file) {
         Ok(bytes) => Ok(bytes.into()),
-        Err(error) => Err(LoadError::Unreadable { file: file.into(), reason: error.to_string() }),
+        Err(error) => Err(LoadError::Unreadable {
+            file: file.into(),
+            reason: error.to_string(),
+        }),
     }
 }
 
@@ -58,13 +61,19 @@ pub(super) fn compile(engine: &Engine, bytes: &[u8]) -> Result<Component, LoadEr
 fn check_kind(bytes: &[u8]) -> Result<(), LoadError> {
     let refused = |what: &str| Err(LoadError::Refused(what.into()));
     let Some((magic, rest)) = bytes.split_first_chunk::<4>() else {
-        return refused("it is empty or cut off; write a new file beside it and rename it over the old one");
+        return refused(
+            "it is empty or cut off; write a new file beside it and rename it over the old one",
+        );
     };
     if magic != b"\0asm" {
         if wasmtime::Engine::detect_precompiled(bytes).is_some() {
-            return refused("it is compiled code (.cwasm), which is never loaded; give the .wasm component it was made from");
+            return refused(
+                "it is compiled code (.cwasm), which is never loaded; give the .wasm component it was made from",
+            );
         }
-        return refused("it is not a WebAssembly file; a component built for wasm32-wasip2 is expected");
+        return refused(
+            "it is not a WebAssembly file; a component built for wasm32-wasip2 is expected",
+        );
     }
     match rest.first_chunk::<4>() {
         Some([0x0d, 0, 1, 0]) => Ok(()),
@@ -72,13 +81,19 @@ fn check_kind(bytes: &[u8]) -> Result<(), LoadError> {
             "it is a core WebAssembly module, not a component; build it for the target wasm32-wasip2, \
              or wrap it with `wasm-tools component new`",
         ),
-        Some(_) => refused("it has an unknown WebAssembly version; a component built for wasm32-wasip2 is expected"),
+        Some(_) => refused(
+            "it has an unknown WebAssembly version; a component built for wasm32-wasip2 is expected",
+        ),
         None => refused("it is cut off; write a new file beside it and rename it over the old one"),
     }
 }
 
 /// Checks what a component imports and exports, and links it with what it was granted.
-pub(super) fn link(engine: &Engine, component: &Component, config: &PluginConfig) -> Result<Linked, LoadError> {
+pub(super) fn link(
+    engine: &Engine,
+    component: &Component,
+    config: &PluginConfig,
+) -> Result<Linked, LoadError> {
     let ty = component.component_type();
     let mut suspends = false;
     for (name, _) in ty.imports(&engine.wasmtime) {
@@ -87,12 +102,17 @@ pub(super) fn link(engine: &Engine, component: &Component, config: &PluginConfig
     }
     let exported: Vec<&str> = ty.exports(&engine.wasmtime).map(|(name, _)| name).collect();
     check_exports(&exported)?;
-    let linker = linker(engine, config).map_err(|error| LoadError::Refused(format!("{error:#}")))?;
-    let pre = linker
-        .instantiate_pre(component)
-        .map_err(|error| LoadError::Refused(format!("its imports do not fit this gateway: {error:#}")))?;
+    let linker =
+        linker(engine, config).map_err(|error| LoadError::Refused(format!("{error:#}")))?;
+    let pre = linker.instantiate_pre(component).map_err(|error| {
+        LoadError::Refused(format!("its imports do not fit this gateway: {error:#}"))
+    })?;
     let exports = find_exports(&pre)?;
-    Ok(Linked { pre, exports, suspends })
+    Ok(Linked {
+        pre,
+        exports,
+        suspends,
+    })
 }
 
 fn linker(engine: &Engine, config: &PluginConfig) -> wasmtime::Result<Linker<State>> {
@@ -104,11 +124,21 @@ fn linker(engine: &Engine, config: &PluginConfig) -> wasmtime::Result<Linker<Sta
     imports::clock::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
     for grant in &config.grants {
         match grant {
-            Grant::Identity => imports::identity::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?,
-            Grant::Keys => imports::keys::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?,
-            Grant::Limits => imports::limits::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?,
-            Grant::Store => imports::store::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?,
-            Grant::Metrics => imports::metrics::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?,
+            Grant::Identity => {
+                imports::identity::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?
+            }
+            Grant::Keys => {
+                imports::keys::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?
+            }
+            Grant::Limits => {
+                imports::limits::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?
+            }
+            Grant::Store => {
+                imports::store::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?
+            }
+            Grant::Metrics => {
+                imports::metrics::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?
+            }
         }
     }
     if !config.upstreams.is_empty() {
@@ -132,10 +162,14 @@ fn check_import(name: &str, config: &PluginConfig) -> Result<(), LoadError> {
         let reason = match rest.split('/').next() {
             Some("filesystem") => "plugins have no files; keep what must last in `store`",
             Some("sockets") => "plugins have no sockets; call upstreams with `outbound`",
-            Some("http") => "plugins call upstreams with `outbound`, and export the phases of postern:plugin",
+            Some("http") => {
+                "plugins call upstreams with `outbound`, and export the phases of postern:plugin"
+            }
             _ => "of WASI, plugins get cli, io, clocks and random only",
         };
-        return Err(LoadError::Refused(format!("it imports {name}, which is not offered: {reason}")));
+        return Err(LoadError::Refused(format!(
+            "it imports {name}, which is not offered: {reason}"
+        )));
     }
     Err(LoadError::Refused(format!(
         "it imports {name}, which this gateway does not know; it offers postern:plugin {} and a part of WASI 0.2",
@@ -147,7 +181,12 @@ fn check_import(name: &str, config: &PluginConfig) -> Result<(), LoadError> {
 fn check_version<'n>(name: &str, rest: &'n str) -> Result<&'n str, LoadError> {
     let (interface, wanted) = rest.split_once('@').unwrap_or((rest, ""));
     let mut numbers = wanted.split('.').map(str::parse::<u64>);
-    let wanted = match (numbers.next(), numbers.next(), numbers.next(), numbers.next()) {
+    let wanted = match (
+        numbers.next(),
+        numbers.next(),
+        numbers.next(),
+        numbers.next(),
+    ) {
         (Some(Ok(major)), Some(Ok(minor)), Some(Ok(patch)), None) => (major, minor, patch),
         _ => (u64::MAX, 0, 0),
     };
@@ -171,8 +210,12 @@ fn version((major, minor, patch): (u64, u64, u64)) -> String {
 }
 
 fn check_grant(interface: &str, config: &PluginConfig) -> Result<(), LoadError> {
-    let not_granted =
-        |remedy: String| Err(LoadError::NotGranted { import: format!("{PACKAGE}{interface}"), remedy });
+    let not_granted = |remedy: String| {
+        Err(LoadError::NotGranted {
+            import: format!("{PACKAGE}{interface}"),
+            remedy,
+        })
+    };
     let grant = match interface {
         "identity" => Grant::Identity,
         "keys" => Grant::Keys,
@@ -180,7 +223,9 @@ fn check_grant(interface: &str, config: &PluginConfig) -> Result<(), LoadError> 
         "store" => Grant::Store,
         "metrics" => Grant::Metrics,
         "outbound" if config.upstreams.is_empty() => {
-            return not_granted("name the upstreams that it may call: upstreams = [\"...\"]".into());
+            return not_granted(
+                "name the upstreams that it may call: upstreams = [\"...\"]".into(),
+            );
         }
         "outbound" => return Ok(()),
         _ => {
@@ -193,17 +238,25 @@ fn check_grant(interface: &str, config: &PluginConfig) -> Result<(), LoadError> 
     if config.grants.contains(&grant) {
         return Ok(());
     }
-    not_granted(format!("if it may have it, add \"{interface}\" to its grants"))
+    not_granted(format!(
+        "if it may have it, add \"{interface}\" to its grants"
+    ))
 }
 
 fn check_exports(exported: &[&str]) -> Result<(), LoadError> {
     let mut phases = 0;
     let mut lifecycle = false;
     for name in exported {
-        let Some(rest) = name.strip_prefix(PACKAGE) else { continue };
+        let Some(rest) = name.strip_prefix(PACKAGE) else {
+            continue;
+        };
         match check_version(name, rest)? {
             "lifecycle" => lifecycle = true,
-            "request-phase" | "request-body-phase" | "response-phase" | "response-body-phase" | "responder" => {
+            "request-phase"
+            | "request-body-phase"
+            | "response-phase"
+            | "response-body-phase"
+            | "responder" => {
                 phases += 1;
             }
             other => {
@@ -217,7 +270,11 @@ fn check_exports(exported: &[&str]) -> Result<(), LoadError> {
     if lifecycle && phases > 0 {
         return Ok(());
     }
-    let found = if exported.is_empty() { "nothing".into() } else { exported.join(", ") };
+    let found = if exported.is_empty() {
+        "nothing".into()
+    } else {
+        exported.join(", ")
+    };
     Err(LoadError::Refused(format!(
         "it is a component, but not a plugin: a plugin exports {PACKAGE}lifecycle@{0} and at least one phase, this exports {found}",
         version(INTERFACE)

@@ -24,7 +24,8 @@ const HOST_ONLY: [HeaderName; 12] = [
 
 /// A header name that a plugin may edit.
 pub(super) fn header_name(name: &str) -> Result<HeaderName, String> {
-    let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("{name:?} is not a header name"))?;
+    let name = HeaderName::from_bytes(name.as_bytes())
+        .map_err(|_| format!("{name:?} is not a header name"))?;
     if HOST_ONLY.contains(&name) {
         return Err(format!("header {name:?} is the host's"));
     }
@@ -58,7 +59,9 @@ pub(super) fn path_and_query(text: &str) -> Result<Uri, String> {
 
 /// An authority: host and optional port.
 pub(super) fn authority(text: &str) -> Result<String, String> {
-    let authority: http::uri::Authority = text.parse().map_err(|error| format!("authority {text:?}: {error}"))?;
+    let authority: http::uri::Authority = text
+        .parse()
+        .map_err(|error| format!("authority {text:?}: {error}"))?;
     if authority.as_str().contains('@') {
         return Err(format!("authority {text:?} holds user information"));
     }
@@ -129,7 +132,15 @@ mod tests {
 
     #[test]
     fn what_belongs_to_the_host_is_refused() {
-        for name in ["Connection", "content-length", "Host", "TE", "transfer-encoding", "Upgrade", "keep-alive"] {
+        for name in [
+            "Connection",
+            "content-length",
+            "Host",
+            "TE",
+            "transfer-encoding",
+            "Upgrade",
+            "keep-alive",
+        ] {
             assert!(header_name(name).is_err(), "{name}");
         }
         assert!(header_name("x y").is_err());
@@ -146,8 +157,16 @@ mod tests {
 
     #[test]
     fn only_final_statuses_are_taken() {
-        assert!([100, 101, 199, 600, 999, 0, 65535].into_iter().all(|code| status(code).is_err()));
-        assert!([200, 204, 404, 599].into_iter().all(|code| status(code).is_ok()));
+        assert!(
+            [100, 101, 199, 600, 999, 0, 65535]
+                .into_iter()
+                .all(|code| status(code).is_err())
+        );
+        assert!(
+            [200, 204, 404, 599]
+                .into_iter()
+                .all(|code| status(code).is_ok())
+        );
     }
 
     #[test]

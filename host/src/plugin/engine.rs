@@ -15,7 +15,7 @@ use super::error::EngineError;
 use crate::config::EngineConfig;
 
 /// How often running guests are looked at: the granularity of CPU budgets.
-pub const TICK: Duration = Duration::from_millis(1);
+pub(super) const TICK: Duration = Duration::from_millis(1);
 
 /// Deep enough for any filter; a guest that recurses deeper traps.
 const WASM_STACK_BYTES: usize = 512 << 10;
@@ -50,10 +50,17 @@ impl Engine {
             })
             .map_err(EngineError::Settings)?;
         let directory = config.cache.clone().or_else(default_cache_directory);
-        let cache = directory.map(|directory| CodeCache::open(directory, &wasmtime)).transpose()?;
+        let cache = directory
+            .map(|directory| CodeCache::open(directory, &wasmtime))
+            .transpose()?;
         let stopped = Arc::new(AtomicBool::new(false));
         start_ticker(&wasmtime, Arc::clone(&stopped))?;
-        Ok(Self { wasmtime, cache, max_memory: config.max_memory, stopped })
+        Ok(Self {
+            wasmtime,
+            cache,
+            max_memory: config.max_memory,
+            stopped,
+        })
     }
 
     /// Most memory that one instance can have.
@@ -121,7 +128,9 @@ fn start_ticker(engine: &wasmtime::Engine, stopped: Arc<AtomicBool>) -> Result<(
             while !stopped.load(Ordering::Relaxed) {
                 #[expect(clippy::disallowed_methods, reason = "a thread that does nothing else")]
                 std::thread::sleep(TICK);
-                let Some(engine) = engine.upgrade() else { return };
+                let Some(engine) = engine.upgrade() else {
+                    return;
+                };
                 engine.increment_epoch();
             }
         })

@@ -108,7 +108,11 @@ impl CallError {
     /// A failure without a stack.
     #[must_use]
     pub fn new(reason: FailureReason, detail: impl Into<String>) -> Self {
-        Self { reason, detail: detail.into(), backtrace: Vec::new() }
+        Self {
+            reason,
+            detail: detail.into(),
+            backtrace: Vec::new(),
+        }
     }
 
     /// Writes the failure to the log: the one line that says which plugin failed whom, and where in its code.

@@ -49,7 +49,10 @@ impl Instance {
         config: &str,
         inline: bool,
     ) -> Result<(Self, Interest), CallError> {
-        let mut store = Store::new(linked.pre.engine(), State::new(Arc::clone(shared), outbound));
+        let mut store = Store::new(
+            linked.pre.engine(),
+            State::new(Arc::clone(shared), outbound),
+        );
         store.limiter(|state| &mut state.memory);
         store.set_hostcall_fuel(shared.budget.host_call_bytes);
         store.set_max_component_handles(MAX_HANDLES);
@@ -62,21 +65,45 @@ impl Instance {
                 return Ok(UpdateDeadline::Interrupt);
             }
             state.ticks_left -= 1;
-            Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
+            Ok(UpdateDeadline::YieldCustom(
+                1,
+                Box::pin(tokio::task::yield_now()),
+            ))
         });
         store.set_epoch_deadline(CONFIGURE_TICKS);
-        let failed = |error: &wasmtime::Error| CallError::new(FailureReason::Start, format!("it cannot be instantiated: {error:#}"));
+        let failed = |error: &wasmtime::Error| {
+            CallError::new(
+                FailureReason::Start,
+                format!("it cannot be instantiated: {error:#}"),
+            )
+        };
         let instance = if inline && !linked.suspends {
             linked.pre.instantiate(&mut store)
         } else {
             linked.pre.instantiate_async(&mut store).await
         };
         let instance = instance.map_err(|error| failed(&error))?;
-        let lifecycle = linked.exports.lifecycle.load(&mut store, &instance).map_err(|error| failed(&error))?;
-        let guests = load_guests(&mut store, &instance, &linked.exports).map_err(|error| failed(&error))?;
-        let mut instance = Self { store, guests, calls: 0, memory_at_start: 0 };
-        let mode = if inline && !linked.suspends { Mode::Inline(INLINE_CONFIGURE_TICKS) } else { Mode::Fiber(CONFIGURE_TICKS) };
-        let interest = instance.call(lifecycle.func_configure(), (config,), mode).await?;
+        let lifecycle = linked
+            .exports
+            .lifecycle
+            .load(&mut store, &instance)
+            .map_err(|error| failed(&error))?;
+        let guests =
+            load_guests(&mut store, &instance, &linked.exports).map_err(|error| failed(&error))?;
+        let mut instance = Self {
+            store,
+            guests,
+            calls: 0,
+            memory_at_start: 0,
+        };
+        let mode = if inline && !linked.suspends {
+            Mode::Inline(INLINE_CONFIGURE_TICKS)
+        } else {
+            Mode::Fiber(CONFIGURE_TICKS)
+        };
+        let interest = instance
+            .call(lifecycle.func_configure(), (config,), mode)
+            .await?;
         let interest = interest.map_err(|message| CallError::new(FailureReason::Error, message))?;
         instance.memory_at_start = instance.store.data().memory.used;
         Ok((instance, interest))
@@ -100,7 +127,12 @@ impl Instance {
     }
 
     /// Calls an export. After an error the instance is dead and must be dropped.
-    pub(super) async fn call<P, R>(&mut self, func: TypedFunc<P, (R,)>, params: P, mode: Mode) -> Result<R, CallError>
+    pub(super) async fn call<P, R>(
+        &mut self,
+        func: TypedFunc<P, (R,)>,
+        params: P,
+        mode: Mode,
+    ) -> Result<R, CallError>
     where
         P: ComponentNamedList + Lower + Send + Sync,
         R: Lift + Send + Sync + 'static,
@@ -121,29 +153,58 @@ impl Instance {
                 func.call_async(&mut self.store, params).await
             }
         };
-        result.map(|(value,)| value).map_err(|error| self.explain(&error))
+        result
+            .map(|(value,)| value)
+            .map_err(|error| self.explain(&error))
     }
 
     /// Whether it may serve again.
     pub(super) fn is_worth_keeping(&self, max_calls: u32) -> bool {
-        self.calls < max_calls && self.store.data().memory.used <= self.memory_at_start + KEPT_GROWTH_BYTES
+        self.calls < max_calls
+            && self.store.data().memory.used <= self.memory_at_start + KEPT_GROWTH_BYTES
     }
 
     fn explain(&mut self, error: &wasmtime::Error) -> CallError {
         let state = self.store.data();
         let budget = &state.shared.budget;
         let (reason, detail) = if matches!(error.downcast_ref::<Trap>(), Some(Trap::Interrupt)) {
-            (FailureReason::Cpu, format!("the call took more than {:?} of CPU time (budget.cpu)", budget.cpu))
+            (
+                FailureReason::Cpu,
+                format!(
+                    "the call took more than {:?} of CPU time (budget.cpu)",
+                    budget.cpu
+                ),
+            )
         } else if state.memory.refused {
-            (FailureReason::Memory, format!("it wanted more than {} bytes of memory (budget.memory)", budget.memory))
-        } else if error.root_cause().to_string().contains("fuel allocated for hostcalls") {
-            let detail = format!("it wanted to hand over more than {} bytes at once (budget.host-call-bytes)", budget.host_call_bytes);
+            (
+                FailureReason::Memory,
+                format!(
+                    "it wanted more than {} bytes of memory (budget.memory)",
+                    budget.memory
+                ),
+            )
+        } else if error
+            .root_cause()
+            .to_string()
+            .contains("fuel allocated for hostcalls")
+        {
+            let detail = format!(
+                "it wanted to hand over more than {} bytes at once (budget.host-call-bytes)",
+                budget.host_call_bytes
+            );
             (FailureReason::HostCallBytes, detail)
         } else {
             (FailureReason::Trap, error.root_cause().to_string())
         };
-        let backtrace = error.downcast_ref::<WasmBacktrace>().map(frames).unwrap_or_default();
-        CallError { reason, detail, backtrace }
+        let backtrace = error
+            .downcast_ref::<WasmBacktrace>()
+            .map(frames)
+            .unwrap_or_default();
+        CallError {
+            reason,
+            detail,
+            backtrace,
+        }
     }
 }
 
@@ -159,7 +220,11 @@ fn frames(backtrace: &WasmBacktrace) -> Vec<String> {
 fn rustc_name(name: &str) -> String {
     let demangled = rustc_demangle::demangle(name).to_string();
     match demangled.rsplit_once("::h") {
-        Some((path, hash)) if hash.len() == 16 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()) => path.into(),
+        Some((path, hash))
+            if hash.len() == 16 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()) =>
+        {
+            path.into()
+        }
         _ => demangled,
     }
 }
@@ -171,7 +236,11 @@ fn load_guests(
 ) -> wasmtime::Result<Guests> {
     macro_rules! load {
         ($phase:ident) => {
-            exports.$phase.as_ref().map(|indices| indices.load(&mut *store, instance)).transpose()?
+            exports
+                .$phase
+                .as_ref()
+                .map(|indices| indices.load(&mut *store, instance))
+                .transpose()?
         };
     }
     Ok(Guests {
@@ -194,5 +263,7 @@ pub(super) enum Mode {
 
 /// A budget of CPU time in ticks.
 pub(super) fn ticks(budget: std::time::Duration) -> u64 {
-    u64::try_from(budget.as_nanos().div_ceil(TICK.as_nanos())).unwrap_or(u64::MAX - 1).max(1)
+    u64::try_from(budget.as_nanos().div_ceil(TICK.as_nanos()))
+        .unwrap_or(u64::MAX - 1)
+        .max(1)
 }

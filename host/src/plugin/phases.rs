@@ -47,7 +47,12 @@ impl Verdict {
 pub(super) type Held = Option<Instance>;
 
 impl Plugin {
-    pub(super) async fn on_request(&self, worker: &Worker, held: &mut Held, exchange: Box<Exchange>) -> Called<Verdict> {
+    pub(super) async fn on_request(
+        &self,
+        worker: &Worker,
+        held: &mut Held,
+        exchange: Box<Exchange>,
+    ) -> Called<Verdict> {
         let headers = Selected::new(&self.interest.request, &exchange.request.headers);
         let facts = RequestFacts::of(&exchange);
         let params = headers.params();
@@ -67,10 +72,15 @@ impl Plugin {
         exchange: Box<Exchange>,
         body: &Bytes,
     ) -> Called<Verdict> {
-        let call = async |instance: &mut Instance, mode| match instance.guests().request_body.clone() {
-            Some(guest) => instance.call(guest.func_on_request_body(), (&body[..],), mode).await,
-            None => Ok(RequestVerdict::Next),
-        };
+        let call =
+            async |instance: &mut Instance, mode| match instance.guests().request_body.clone() {
+                Some(guest) => {
+                    instance
+                        .call(guest.func_on_request_body(), (&body[..],), mode)
+                        .await
+                }
+                None => Ok(RequestVerdict::Next),
+            };
         let called = self.run(worker, held, exchange, call).await;
         self.judge_request(called, true)
     }
@@ -86,7 +96,12 @@ impl Plugin {
         let selected = Selected::new(&self.interest.response, &head.headers);
         let params = selected.params();
         let source = export_source(exchange.source);
-        let view = ResponseHead { status: head.status.as_u16(), headers: &params, has_body, source };
+        let view = ResponseHead {
+            status: head.status.as_u16(),
+            headers: &params,
+            has_body,
+            source,
+        };
         let call = async |instance: &mut Instance, mode| match instance.guests().response.clone() {
             Some(guest) => instance.call(guest.func_on_response(), (view,), mode).await,
             None => Ok(ResponseVerdict::Next),
@@ -103,23 +118,48 @@ impl Plugin {
         head: &mut http::response::Parts,
         body: (&Bytes, &HeaderMap),
     ) -> Called<Verdict> {
-        let trailers: Vec<response_body_phase::Header<'_>> =
-            body.1.iter().map(|(name, value)| HeaderParam { name: name.as_str(), value: value.as_bytes() }).collect();
-        let call = async |instance: &mut Instance, mode| match instance.guests().response_body.clone() {
-            Some(guest) => instance.call(guest.func_on_response_body(), (&body.0[..], &trailers[..]), mode).await,
-            None => Ok(ResponseVerdict::Next),
-        };
+        let trailers: Vec<response_body_phase::Header<'_>> = body
+            .1
+            .iter()
+            .map(|(name, value)| HeaderParam {
+                name: name.as_str(),
+                value: value.as_bytes(),
+            })
+            .collect();
+        let call =
+            async |instance: &mut Instance, mode| match instance.guests().response_body.clone() {
+                Some(guest) => {
+                    instance
+                        .call(
+                            guest.func_on_response_body(),
+                            (&body.0[..], &trailers[..]),
+                            mode,
+                        )
+                        .await
+                }
+                None => Ok(ResponseVerdict::Next),
+            };
         let called = self.run(worker, held, exchange, call).await;
         self.judge_response(called, head, true)
     }
 
-    pub(super) async fn respond(&self, worker: &Worker, held: &mut Held, exchange: Box<Exchange>, body: &Bytes) -> Called<Reply> {
+    pub(super) async fn respond(
+        &self,
+        worker: &Worker,
+        held: &mut Held,
+        exchange: Box<Exchange>,
+        body: &Bytes,
+    ) -> Called<Reply> {
         let headers = Selected::new(&self.interest.request, &exchange.request.headers);
         let facts = RequestFacts::of(&exchange);
         let params = headers.params();
         let head = facts.head(&params);
         let call = async |instance: &mut Instance, mode| match instance.guests().responder.clone() {
-            Some(guest) => instance.call(guest.func_respond(), (head, &body[..]), mode).await,
+            Some(guest) => {
+                instance
+                    .call(guest.func_respond(), (head, &body[..]), mode)
+                    .await
+            }
             None => Ok(Err("it is not a responder".into())),
         };
         let called = self.run(worker, held, exchange, call).await;
@@ -127,7 +167,15 @@ impl Plugin {
             Ok(reply) => verdict::reply(reply, &self.shared),
             Err(message) => Err(CallError::new(FailureReason::Error, message)),
         });
-        self.settle(Phase::Respond, Called { result, exchange: called.exchange, nanos: called.nanos }, |_| PluginOutcome::Reply)
+        self.settle(
+            Phase::Respond,
+            Called {
+                result,
+                exchange: called.exchange,
+                nanos: called.nanos,
+            },
+            |_| PluginOutcome::Reply,
+        )
     }
 
     /// Checks an instance out, calls it with the exchange, and checks it in if the call went well.
@@ -144,7 +192,13 @@ impl Plugin {
             Some(instance) => instance,
             None => match self.check_out(worker).await {
                 Ok(instance) => instance,
-                Err(error) => return Called { exchange, result: Err(error), nanos: 0 },
+                Err(error) => {
+                    return Called {
+                        exchange,
+                        result: Err(error),
+                        nanos: 0,
+                    };
+                }
             },
         };
         let budget = &self.shared.budget;
@@ -154,12 +208,17 @@ impl Plugin {
             let call = call(&mut instance, Mode::Fiber(ticks));
             match tokio::time::timeout(budget.wall, call).await {
                 Ok(result) => result,
-                Err(_) => Err(CallError::new(FailureReason::Wall, format!("the call took more than {:?} (budget.wall)", budget.wall))),
+                Err(_) => Err(CallError::new(
+                    FailureReason::Wall,
+                    format!("the call took more than {:?} (budget.wall)", budget.wall),
+                )),
             }
         } else {
             call(&mut instance, Mode::Inline(ticks)).await
         };
-        let exchange = instance.end().expect("the call borrowed the exchange and does not take it");
+        let exchange = instance
+            .end()
+            .expect("the call borrowed the exchange and does not take it");
         let nanos = u64::try_from(clock.now().saturating_sub(begun).as_nanos()).unwrap_or(u64::MAX);
         if result.is_ok() {
             if self.isolated {
@@ -168,46 +227,102 @@ impl Plugin {
                 self.check_in(worker, instance);
             }
         }
-        Called { exchange, result, nanos }
+        Called {
+            exchange,
+            result,
+            nanos,
+        }
     }
 
     fn judge_request(&self, called: Called<RequestVerdict>, body_allowed: bool) -> Called<Verdict> {
-        let Called { mut exchange, result, nanos } = called;
+        let Called {
+            mut exchange,
+            result,
+            nanos,
+        } = called;
         let result = result.and_then(|verdict| match verdict {
             RequestVerdict::Next => Ok(Verdict::Next),
             RequestVerdict::Edit(edits) => {
-                verdict::edit_request(&mut exchange, &self.shared, edits, body_allowed).map(Verdict::Edited)
+                verdict::edit_request(&mut exchange, &self.shared, edits, body_allowed)
+                    .map(Verdict::Edited)
             }
             RequestVerdict::Reply(reply) => verdict::reply(reply, &self.shared).map(Verdict::Reply),
         });
-        let phase = if body_allowed { Phase::RequestBody } else { Phase::Request };
-        self.settle(phase, Called { exchange, result, nanos }, Verdict::outcome)
+        let phase = if body_allowed {
+            Phase::RequestBody
+        } else {
+            Phase::Request
+        };
+        self.settle(
+            phase,
+            Called {
+                exchange,
+                result,
+                nanos,
+            },
+            Verdict::outcome,
+        )
     }
 
-    fn judge_response(&self, called: Called<ResponseVerdict>, head: &mut http::response::Parts, body_allowed: bool) -> Called<Verdict> {
-        let Called { exchange, result, nanos } = called;
+    fn judge_response(
+        &self,
+        called: Called<ResponseVerdict>,
+        head: &mut http::response::Parts,
+        body_allowed: bool,
+    ) -> Called<Verdict> {
+        let Called {
+            exchange,
+            result,
+            nanos,
+        } = called;
         let result = result.and_then(|verdict| match verdict {
             ResponseVerdict::Next => Ok(Verdict::Next),
             ResponseVerdict::Edit(edits) => {
                 verdict::edit_response(head, &self.shared, edits, body_allowed).map(Verdict::Edited)
             }
-            ResponseVerdict::Replace(reply) => verdict::reply(reply, &self.shared).map(Verdict::Reply),
+            ResponseVerdict::Replace(reply) => {
+                verdict::reply(reply, &self.shared).map(Verdict::Reply)
+            }
         });
-        let phase = if body_allowed { Phase::ResponseBody } else { Phase::Response };
-        self.settle(phase, Called { exchange, result, nanos }, Verdict::outcome)
+        let phase = if body_allowed {
+            Phase::ResponseBody
+        } else {
+            Phase::Response
+        };
+        self.settle(
+            phase,
+            Called {
+                exchange,
+                result,
+                nanos,
+            },
+            Verdict::outcome,
+        )
     }
 
     /// Records a call, in one place, however it ended.
-    fn settle<T>(&self, phase: Phase, called: Called<T>, outcome: impl FnOnce(&T) -> PluginOutcome) -> Called<T> {
+    fn settle<T>(
+        &self,
+        phase: Phase,
+        called: Called<T>,
+        outcome: impl FnOnce(&T) -> PluginOutcome,
+    ) -> Called<T> {
         let metrics = &self.shared.metrics;
         match &called.result {
             Ok(verdict) => metrics.called(phase, outcome(verdict), called.nanos),
             Err(error) => {
                 metrics.called(phase, PluginOutcome::Failed, called.nanos);
                 metrics.failed(error.reason.as_str());
-                error.log(self.name(), phase.as_str(), called.exchange.route.as_ref(), &called.exchange.id);
+                error.log(
+                    self.name(),
+                    phase.as_str(),
+                    called.exchange.route.as_ref(),
+                    &called.exchange.id,
+                );
                 if error.reason == FailureReason::Cpu {
-                    self.shared.heavy.store(true, std::sync::atomic::Ordering::Relaxed);
+                    self.shared
+                        .heavy
+                        .store(true, std::sync::atomic::Ordering::Relaxed);
                 }
             }
         }
@@ -222,16 +337,32 @@ impl Selected {
     fn new(selection: &Selection, headers: &HeaderMap) -> Self {
         let entry = |name: &HeaderName, value: &HeaderValue| (name.clone(), value.clone());
         match selection {
-            Selection::All => Self(headers.iter().map(|(name, value)| entry(name, value)).collect()),
+            Selection::All => Self(
+                headers
+                    .iter()
+                    .map(|(name, value)| entry(name, value))
+                    .collect(),
+            ),
             Selection::Only(names) => {
-                let values = names.iter().flat_map(|name| headers.get_all(name).iter().map(move |value| entry(name, value)));
+                let values = names.iter().flat_map(|name| {
+                    headers
+                        .get_all(name)
+                        .iter()
+                        .map(move |value| entry(name, value))
+                });
                 Self(values.collect())
             }
         }
     }
 
     fn params(&self) -> Vec<HeaderParam<'_>> {
-        self.0.iter().map(|(name, value)| HeaderParam { name: name.as_str(), value: value.as_bytes() }).collect()
+        self.0
+            .iter()
+            .map(|(name, value)| HeaderParam {
+                name: name.as_str(),
+                value: value.as_bytes(),
+            })
+            .collect()
     }
 }
 
@@ -264,10 +395,17 @@ impl RequestFacts {
     fn head<'a>(&'a self, headers: &'a [HeaderParam<'a>]) -> RequestHead<'a> {
         RequestHead {
             method: convert::export_method(&self.method),
-            scheme: if self.secure { Scheme::Https } else { Scheme::Http },
+            scheme: if self.secure {
+                Scheme::Https
+            } else {
+                Scheme::Http
+            },
             version: convert::export_version(self.version),
             authority: &self.authority,
-            path_and_query: self.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str),
+            path_and_query: self
+                .uri
+                .path_and_query()
+                .map_or("/", http::uri::PathAndQuery::as_str),
             client: convert::export_address(self.client),
             content_length: self.content_length,
             has_body: self.has_body,

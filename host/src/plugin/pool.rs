@@ -40,7 +40,9 @@ impl Pools {
     }
 
     fn push(&self, worker: &Worker, instance: Instance) {
-        let Some(slot) = self.0.get(worker.index) else { return };
+        let Some(slot) = self.0.get(worker.index) else {
+            return;
+        };
         let mut idle = slot.0.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < MAX_IDLE {
             idle.push(instance);
@@ -51,19 +53,32 @@ impl Pools {
 impl Plugin {
     /// An idle instance, or a new one.
     pub(super) async fn check_out(&self, worker: &Worker) -> Result<Instance, CallError> {
-        if !self.isolated {
-            if let Some(instance) = self.pools.pop(worker) {
-                return Ok(instance);
-            }
+        if !self.isolated
+            && let Some(instance) = self.pools.pop(worker)
+        {
+            return Ok(instance);
         }
         let outbound = Arc::clone(&worker.outbound);
-        let started = Instance::start(&self.linked, &self.shared, outbound, &self.config, self.short_configure).await;
-        let (instance, interest) = started.map_err(|error| CallError { reason: FailureReason::Start, ..error })?;
+        let started = Instance::start(
+            &self.linked,
+            &self.shared,
+            outbound,
+            &self.config,
+            self.short_configure,
+        )
+        .await;
+        let (instance, interest) = started.map_err(|error| CallError {
+            reason: FailureReason::Start,
+            ..error
+        })?;
         let interest = super::Interest::check(interest, self.shared.budget.body_size);
         if interest.is_ok_and(|interest| interest == self.interest) {
             return Ok(instance);
         }
-        Err(CallError::new(FailureReason::Start, "its configure returned another interest than at first"))
+        Err(CallError::new(
+            FailureReason::Start,
+            "its configure returned another interest than at first",
+        ))
     }
 
     /// Takes an instance back after a call that went well.
@@ -79,6 +94,10 @@ pub(super) struct NoOutbound;
 
 impl Outbound for NoOutbound {
     fn send(&self, _: OutboundRequest) -> OutboundFuture {
-        Box::pin(async { Err(OutboundFailure::Unavailable("configure cannot call upstreams".into())) })
+        Box::pin(async {
+            Err(OutboundFailure::Unavailable(
+                "configure cannot call upstreams".into(),
+            ))
+        })
     }
 }

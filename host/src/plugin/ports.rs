@@ -45,7 +45,14 @@ pub enum Verified {
 /// Keys that never leave the host.
 pub trait KeyRing: Send + Sync {
     /// Verifies a signature; `None` is an algorithm that no key can be bound to.
-    fn verify(&self, key: KeyName<'_>, id: Option<&str>, algorithm: Option<Algorithm>, message: &[u8], signature: &[u8]) -> Verified;
+    fn verify(
+        &self,
+        key: KeyName<'_>,
+        id: Option<&str>,
+        algorithm: Option<Algorithm>,
+        message: &[u8],
+        signature: &[u8],
+    ) -> Verified;
     /// SHA-256.
     fn sha256(&self, data: &[u8]) -> [u8; 32];
 }
@@ -69,7 +76,13 @@ pub trait Counters: Send + Sync {
     ///
     /// # Errors
     /// A sentence, for a limit out of range, or when the state is unavailable.
-    fn take(&self, namespace: &str, key: &str, limits: &[LimitConfig], cost: u64) -> Result<Vec<Decision>, String>;
+    fn take(
+        &self,
+        namespace: &str,
+        key: &str,
+        limits: &[LimitConfig],
+        cost: u64,
+    ) -> Result<Vec<Decision>, String>;
 }
 
 /// Why the store did not do it.
@@ -94,12 +107,25 @@ pub trait Stores: Send + Sync {
     ///
     /// # Errors
     /// Key or value too large; the backend does not answer.
-    fn set(&self, namespace: &str, key: &str, value: Bytes, ttl: Option<Duration>) -> Result<(), StoreFailure>;
+    fn set(
+        &self,
+        namespace: &str,
+        key: &str,
+        value: Bytes,
+        ttl: Option<Duration>,
+    ) -> Result<(), StoreFailure>;
     /// Writes if the entry is at the version; returns the new version.
     ///
     /// # Errors
     /// It is not; key or value too large; the backend does not answer.
-    fn compare_and_set(&self, namespace: &str, key: &str, expected: Option<u64>, value: Bytes, ttl: Option<Duration>) -> Result<u64, StoreFailure>;
+    fn compare_and_set(
+        &self,
+        namespace: &str,
+        key: &str,
+        expected: Option<u64>,
+        value: Bytes,
+        ttl: Option<Duration>,
+    ) -> Result<u64, StoreFailure>;
     /// Removes.
     ///
     /// # Errors
@@ -109,7 +135,13 @@ pub trait Stores: Send + Sync {
     ///
     /// # Errors
     /// The value is not a number; the backend does not answer.
-    fn add(&self, namespace: &str, key: &str, delta: i64, ttl: Option<Duration>) -> Result<i64, StoreFailure>;
+    fn add(
+        &self,
+        namespace: &str,
+        key: &str,
+        delta: i64,
+        ttl: Option<Duration>,
+    ) -> Result<i64, StoreFailure>;
 }
 
 /// An HTTP request of a plugin; the upstream has been granted, sizes and names have been checked.
@@ -139,7 +171,8 @@ pub enum OutboundFailure {
 }
 
 /// A response on its way.
-pub type OutboundFuture = Pin<Box<dyn Future<Output = Result<http::Response<Bytes>, OutboundFailure>> + Send>>;
+pub type OutboundFuture =
+    Pin<Box<dyn Future<Output = Result<http::Response<Bytes>, OutboundFailure>> + Send>>;
 
 /// HTTP requests through the host's upstreams. One for each worker: connections belong to workers.
 pub trait Outbound: Send + Sync {

@@ -34,7 +34,7 @@ impl Shared {
 }
 
 /// The data of one store.
-pub struct State {
+pub(super) struct State {
     pub(super) shared: Arc<Shared>,
     /// The exchange that the current call serves. It is moved in and out, so it is dropped (and logged) even when the
     /// call is abandoned in the middle.
@@ -51,13 +51,26 @@ pub struct State {
 impl State {
     pub(super) fn new(shared: Arc<Shared>, outbound: Arc<dyn Outbound>) -> Self {
         shared.metrics.instance_made();
-        let memory = MemoryMeter { limit: shared.budget.memory, used: 0, refused: false };
-        Self { shared, exchange: None, outbound, memory, ticks_left: 0, waited: false, output: Output::default() }
+        let memory = MemoryMeter {
+            limit: shared.budget.memory,
+            used: 0,
+            refused: false,
+        };
+        Self {
+            shared,
+            exchange: None,
+            outbound,
+            memory,
+            ticks_left: 0,
+            waited: false,
+            output: Output::default(),
+        }
     }
 
     /// Writes what the guest printed without a line end.
     pub(super) fn end_of_call(&mut self) {
-        self.output.flush(&self.shared.name, self.exchange.as_deref());
+        self.output
+            .flush(&self.shared.name, self.exchange.as_deref());
     }
 }
 
@@ -75,7 +88,12 @@ pub(super) struct MemoryMeter {
 }
 
 impl ResourceLimiter for MemoryMeter {
-    fn memory_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+    fn memory_growing(
+        &mut self,
+        _: usize,
+        desired: usize,
+        _: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         let allowed = desired <= self.limit;
         if allowed {
             self.used = desired;
@@ -85,7 +103,12 @@ impl ResourceLimiter for MemoryMeter {
         Ok(allowed)
     }
 
-    fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+    fn table_growing(
+        &mut self,
+        _: usize,
+        desired: usize,
+        _: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         // A table entry is a pointer, and a plugin has no more functions than that.
         Ok(desired <= 100_000)
     }

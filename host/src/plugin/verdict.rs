@@ -40,10 +40,28 @@ pub(super) fn edit_request(
     body_allowed: bool,
 ) -> Result<Option<Bytes>, CallError> {
     let headers = check_headers(edits.headers)?;
-    let method = edits.method.as_ref().map(convert::method).transpose().map_err(bad)?;
-    let uri = edits.path_and_query.as_deref().map(convert::path_and_query).transpose().map_err(bad)?;
-    let authority = edits.authority.as_deref().map(convert::authority).transpose().map_err(bad)?;
-    let upstream = edits.upstream.map(|name| find_upstream(shared, &name)).transpose()?;
+    let method = edits
+        .method
+        .as_ref()
+        .map(convert::method)
+        .transpose()
+        .map_err(bad)?;
+    let uri = edits
+        .path_and_query
+        .as_deref()
+        .map(convert::path_and_query)
+        .transpose()
+        .map_err(bad)?;
+    let authority = edits
+        .authority
+        .as_deref()
+        .map(convert::authority)
+        .transpose()
+        .map_err(bad)?;
+    let upstream = edits
+        .upstream
+        .map(|name| find_upstream(shared, &name))
+        .transpose()?;
     let body = check_body(edits.body, body_allowed, shared)?;
 
     apply(&mut exchange.request.headers, headers);
@@ -91,17 +109,33 @@ pub(super) fn reply(reply: types::Reply, shared: &Shared) -> Result<Reply, CallE
     let status = convert::status(reply.status).map_err(bad)?;
     let limit = shared.budget.reply_size;
     if reply.body.len() > limit {
-        return Err(bad(format!("the reply has {} bytes, at most {limit} are allowed (budget.reply-size)", reply.body.len())));
+        return Err(bad(format!(
+            "the reply has {} bytes, at most {limit} are allowed (budget.reply-size)",
+            reply.body.len()
+        )));
     }
-    if matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED) && !reply.body.is_empty() {
+    if matches!(
+        status,
+        StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED
+    ) && !reply.body.is_empty()
+    {
         return Err(bad(format!("a reply with status {status} has no body")));
     }
     let code = match reply.code.as_str() {
         "" => None,
         code if is_code(code) => Some(code.into()),
-        code => return Err(bad(format!("code {code:?} is not kebab-case of at most {MAX_CODE_LENGTH} characters"))),
+        code => {
+            return Err(bad(format!(
+                "code {code:?} is not kebab-case of at most {MAX_CODE_LENGTH} characters"
+            )));
+        }
     };
-    check_size(reply.headers.iter().map(|header| (header.name.len(), header.value.len())))?;
+    check_size(
+        reply
+            .headers
+            .iter()
+            .map(|header| (header.name.len(), header.value.len())),
+    )?;
     let mut response = http::Response::new(Bytes::from(reply.body));
     *response.status_mut() = status;
     for header in reply.headers {
@@ -113,22 +147,35 @@ pub(super) fn reply(reply: types::Reply, shared: &Shared) -> Result<Reply, CallE
 
 fn is_code(code: &str) -> bool {
     code.len() <= MAX_CODE_LENGTH
-        && code.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+        && code
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
 
 fn find_upstream(shared: &Shared, name: &str) -> Result<Arc<str>, CallError> {
     let granted = shared.upstreams.iter().find(|granted| ***granted == *name);
-    granted.cloned().ok_or_else(|| bad(format!("upstream {name:?} is not among the plugin's upstreams")))
+    granted.cloned().ok_or_else(|| {
+        bad(format!(
+            "upstream {name:?} is not among the plugin's upstreams"
+        ))
+    })
 }
 
-fn check_body(body: Option<Vec<u8>>, allowed: bool, shared: &Shared) -> Result<Option<Bytes>, CallError> {
+fn check_body(
+    body: Option<Vec<u8>>,
+    allowed: bool,
+    shared: &Shared,
+) -> Result<Option<Bytes>, CallError> {
     let Some(body) = body else { return Ok(None) };
     if !allowed {
         return Err(bad("a body can only be replaced in a body phase"));
     }
     let limit = shared.budget.body_size;
     if body.len() > limit {
-        return Err(bad(format!("the new body has {} bytes, at most {limit} are allowed (budget.body-size)", body.len())));
+        return Err(bad(format!(
+            "the new body has {} bytes, at most {limit} are allowed (budget.body-size)",
+            body.len()
+        )));
     }
     Ok(Some(body.into()))
 }
@@ -141,21 +188,30 @@ enum Edit {
 
 fn check_headers(edits: Vec<HeaderEdit>) -> Result<Vec<Edit>, CallError> {
     check_size(edits.iter().map(|edit| match edit {
-        HeaderEdit::Set(header) | HeaderEdit::Append(header) => (header.name.len(), header.value.len()),
+        HeaderEdit::Set(header) | HeaderEdit::Append(header) => {
+            (header.name.len(), header.value.len())
+        }
         HeaderEdit::Remove(name) => (name.len(), 0),
     }))?;
     let check = |edit| match edit {
-        HeaderEdit::Set(header) => convert::header(&header.name, header.value).map(|(name, value)| Edit::Set(name, value)),
-        HeaderEdit::Append(header) => {
-            convert::header(&header.name, header.value).map(|(name, value)| Edit::Append(name, value))
+        HeaderEdit::Set(header) => {
+            convert::header(&header.name, header.value).map(|(name, value)| Edit::Set(name, value))
         }
+        HeaderEdit::Append(header) => convert::header(&header.name, header.value)
+            .map(|(name, value)| Edit::Append(name, value)),
         HeaderEdit::Remove(name) => convert::header_name(&name).map(Edit::Remove),
     };
-    edits.into_iter().map(check).collect::<Result<_, _>>().map_err(bad)
+    edits
+        .into_iter()
+        .map(check)
+        .collect::<Result<_, _>>()
+        .map_err(bad)
 }
 
 fn check_size(headers: impl Iterator<Item = (usize, usize)>) -> Result<(), CallError> {
-    let (count, bytes) = headers.fold((0, 0), |(count, bytes), (name, value)| (count + 1, bytes + name + value));
+    let (count, bytes) = headers.fold((0, 0), |(count, bytes), (name, value)| {
+        (count + 1, bytes + name + value)
+    });
     if count > MAX_HEADERS || bytes > MAX_HEADER_BYTES {
         return Err(bad(format!(
             "{count} headers of {bytes} bytes together, at most {MAX_HEADERS} of {MAX_HEADER_BYTES} are allowed"

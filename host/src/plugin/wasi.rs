@@ -42,7 +42,9 @@ const MAX_RANDOM_BYTES: u64 = 64 << 10;
 /// Whether an import is among those that are linked.
 pub(super) fn offers(import: &str) -> bool {
     let interface = import.split('@').next().unwrap_or(import);
-    OFFERED.iter().any(|offered| interface == *offered || (offered.ends_with('/') && interface.starts_with(offered)))
+    OFFERED.iter().any(|offered| {
+        interface == *offered || (offered.ends_with('/') && interface.starts_with(offered))
+    })
 }
 
 /// Links the subset.
@@ -92,7 +94,9 @@ impl Output {
         if self.pending.is_empty() {
             return;
         }
-        let line = String::from_utf8_lossy(&self.pending).escape_debug().to_string();
+        let line = String::from_utf8_lossy(&self.pending)
+            .escape_debug()
+            .to_string();
         self.pending.clear();
         super::host::log::line(tracing::Level::WARN, plugin, exchange, &line);
     }
@@ -102,7 +106,8 @@ impl State {
     fn print(&mut self, stream: &Resource<DynOutputStream>, bytes: &[u8]) -> StreamResult<()> {
         match stream.rep() {
             STDOUT | STDERR => {
-                self.output.write(bytes, &self.shared.name, self.exchange.as_deref());
+                self.output
+                    .write(bytes, &self.shared.name, self.exchange.as_deref());
                 Ok(())
             }
             _ => Err(StreamError::Closed),
@@ -164,19 +169,25 @@ impl cli::terminal_output::HostTerminalOutput for State {
 }
 
 impl cli::terminal_stdin::Host for State {
-    fn get_terminal_stdin(&mut self) -> Result<Option<Resource<cli::terminal_input::TerminalInput>>> {
+    fn get_terminal_stdin(
+        &mut self,
+    ) -> Result<Option<Resource<cli::terminal_input::TerminalInput>>> {
         Ok(None)
     }
 }
 
 impl cli::terminal_stdout::Host for State {
-    fn get_terminal_stdout(&mut self) -> Result<Option<Resource<cli::terminal_output::TerminalOutput>>> {
+    fn get_terminal_stdout(
+        &mut self,
+    ) -> Result<Option<Resource<cli::terminal_output::TerminalOutput>>> {
         Ok(None)
     }
 }
 
 impl cli::terminal_stderr::Host for State {
-    fn get_terminal_stderr(&mut self) -> Result<Option<Resource<cli::terminal_output::TerminalOutput>>> {
+    fn get_terminal_stderr(
+        &mut self,
+    ) -> Result<Option<Resource<cli::terminal_output::TerminalOutput>>> {
         Ok(None)
     }
 }
@@ -205,7 +216,10 @@ impl clocks::wall_clock::Host for State {
         })
     }
     fn resolution(&mut self) -> Result<clocks::wall_clock::Datetime> {
-        Ok(clocks::wall_clock::Datetime { seconds: 0, nanoseconds: 1_000_000 })
+        Ok(clocks::wall_clock::Datetime {
+            seconds: 0,
+            nanoseconds: 1_000_000,
+        })
     }
 }
 
@@ -309,7 +323,11 @@ impl streams::HostOutputStream for State {
     fn write(&mut self, stream: Resource<DynOutputStream>, bytes: Vec<u8>) -> StreamResult<()> {
         self.print(&stream, &bytes)
     }
-    fn blocking_write_and_flush(&mut self, stream: Resource<DynOutputStream>, bytes: Vec<u8>) -> StreamResult<()> {
+    fn blocking_write_and_flush(
+        &mut self,
+        stream: Resource<DynOutputStream>,
+        bytes: Vec<u8>,
+    ) -> StreamResult<()> {
         self.print(&stream, &bytes)
     }
     fn flush(&mut self, _: Resource<DynOutputStream>) -> StreamResult<()> {
@@ -324,13 +342,27 @@ impl streams::HostOutputStream for State {
     fn write_zeroes(&mut self, _: Resource<DynOutputStream>, _: u64) -> StreamResult<()> {
         Err(StreamError::Closed)
     }
-    fn blocking_write_zeroes_and_flush(&mut self, _: Resource<DynOutputStream>, _: u64) -> StreamResult<()> {
+    fn blocking_write_zeroes_and_flush(
+        &mut self,
+        _: Resource<DynOutputStream>,
+        _: u64,
+    ) -> StreamResult<()> {
         Err(StreamError::Closed)
     }
-    fn splice(&mut self, _: Resource<DynOutputStream>, _: Resource<DynInputStream>, _: u64) -> StreamResult<u64> {
+    fn splice(
+        &mut self,
+        _: Resource<DynOutputStream>,
+        _: Resource<DynInputStream>,
+        _: u64,
+    ) -> StreamResult<u64> {
         Err(StreamError::Closed)
     }
-    fn blocking_splice(&mut self, _: Resource<DynOutputStream>, _: Resource<DynInputStream>, _: u64) -> StreamResult<u64> {
+    fn blocking_splice(
+        &mut self,
+        _: Resource<DynOutputStream>,
+        _: Resource<DynInputStream>,
+        _: u64,
+    ) -> StreamResult<u64> {
         Err(StreamError::Closed)
     }
     fn drop(&mut self, _: Resource<DynOutputStream>) -> Result<()> {

@@ -41,11 +41,12 @@ enum Fate {
 fn fate(name: &HeaderName) -> Fate {
     match name.as_str() {
         "connection" => Fate::Connection,
-        "keep-alive" | "proxy-connection" | "te" | "trailer" | "transfer-encoding" | "upgrade" | "http2-settings" => {
-            Fate::HopByHop
-        }
+        "keep-alive" | "proxy-connection" | "te" | "trailer" | "transfer-encoding" | "upgrade"
+        | "http2-settings" => Fate::HopByHop,
         "host" | "expect" | "content-length" => Fate::Taken,
-        "forwarded" | "x-forwarded-for" | "x-forwarded-proto" | "x-forwarded-host" => Fate::Forwarded,
+        "forwarded" | "x-forwarded-for" | "x-forwarded-proto" | "x-forwarded-host" => {
+            Fate::Forwarded
+        }
         "x-credential-identifier" | "x-anonymous-consumer" => Fate::Forged,
         name if name.starts_with("x-consumer-") => Fate::Forged,
         _ => Fate::Kept,
@@ -66,7 +67,12 @@ fn remove(headers: &mut HeaderMap, is_doomed: impl Fn(Fate) -> bool) {
     for name in headers.keys() {
         let fate = fate(name);
         if fate == Fate::Connection {
-            doomed.extend(headers.get_all(header::CONNECTION).iter().flat_map(connection_options));
+            doomed.extend(
+                headers
+                    .get_all(header::CONNECTION)
+                    .iter()
+                    .flat_map(connection_options),
+            );
         }
         if is_doomed(fate) {
             doomed.push(name.clone());
@@ -84,7 +90,9 @@ fn connection_options(value: &HeaderValue) -> impl Iterator<Item = HeaderName> {
         b"" | b"close" | b"keep-alive" | b"Keep-Alive" => None,
         name => HeaderName::from_bytes(name).ok(),
     });
-    names.filter(|name| *name != header::HOST && *name != header::CONTENT_LENGTH && *name != header::AUTHORIZATION)
+    names.filter(|name| {
+        *name != header::HOST && *name != header::CONTENT_LENGTH && *name != header::AUTHORIZATION
+    })
 }
 
 /// Takes what the request says about itself out of its headers, into the exchange.
@@ -95,7 +103,9 @@ pub(super) fn receive(exchange: &mut Exchange) -> Result<(), ProxyError> {
     exchange.authority = authority(exchange)?;
     let path = match exchange.request.uri.path_and_query() {
         Some(path) if path.as_str().starts_with('/') => Uri::from(path.clone()),
-        Some(path) if path.as_str() == "*" && exchange.request.method == Method::OPTIONS => Uri::from_static("/*"),
+        Some(path) if path.as_str() == "*" && exchange.request.method == Method::OPTIONS => {
+            Uri::from_static("/*")
+        }
         _ => return Err(ProxyError::BadRequest("The request target is not a path")),
     };
     exchange.request.uri = path;
@@ -127,14 +137,23 @@ fn authority(exchange: &Exchange) -> Result<Arc<str>, ProxyError> {
     }
     let text = match (request.uri.authority(), host) {
         (Some(authority), _) => authority.as_str(),
-        (None, Some(host)) => host.to_str().map_err(|_| ProxyError::BadRequest("The Host is not valid"))?,
+        (None, Some(host)) => host
+            .to_str()
+            .map_err(|_| ProxyError::BadRequest("The Host is not valid"))?,
         (None, None) if request.version < Version::HTTP_11 => "",
         (None, None) => return Err(ProxyError::BadRequest("The request has no Host")),
     };
-    if let Some(site) = exchange.peer.site.get().filter(|site| *site.authority == *text) {
+    if let Some(site) = exchange
+        .peer
+        .site
+        .get()
+        .filter(|site| *site.authority == *text)
+    {
         return Ok(Arc::clone(&site.authority));
     }
-    let valid = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte));
+    let valid = text
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte));
     if !valid || text.len() > 255 + ":65535".len() {
         return Err(ProxyError::BadRequest("The Host is not valid"));
     }
@@ -149,7 +168,11 @@ fn authority(exchange: &Exchange) -> Result<Arc<str>, ProxyError> {
 fn site(exchange: &Exchange, authority: &Arc<str>) -> Option<Site> {
     let value = HeaderValue::from_str(authority).ok()?;
     let forwarded = forwarded(exchange.peer.ip(), authority, "http")?;
-    Some(Site { authority: Arc::clone(authority), value, forwarded })
+    Some(Site {
+        authority: Arc::clone(authority),
+        value,
+        forwarded,
+    })
 }
 
 /// Finds out who the client is, from what a trusted proxy says.
@@ -158,7 +181,9 @@ fn believe_proxy(exchange: &mut Exchange) {
     if let Some(client) = forwarded_client(headers, &exchange.peer) {
         exchange.client = client;
     }
-    exchange.secure = headers.get(FORWARDED_PROTO).is_some_and(|proto| proto.as_bytes().eq_ignore_ascii_case(b"https"));
+    exchange.secure = headers
+        .get(FORWARDED_PROTO)
+        .is_some_and(|proto| proto.as_bytes().eq_ignore_ascii_case(b"https"));
 }
 
 /// The last address in `X-Forwarded-For` that is not a trusted proxy's: those before it are hearsay.
@@ -169,7 +194,11 @@ fn forwarded_client(headers: &HeaderMap, peer: &Peer) -> Option<IpAddr> {
         for entry in value.to_str().ok()?.rsplit(',') {
             let address: IpAddr = entry.trim().trim_matches(['[', ']']).parse().ok()?;
             client = Some(address.to_canonical());
-            if !peer.trusted_proxies.iter().any(|range| range.contains(&address)) {
+            if !peer
+                .trusted_proxies
+                .iter()
+                .any(|range| range.contains(&address))
+            {
                 return client;
             }
         }
@@ -183,16 +212,34 @@ pub(super) fn forward(exchange: &Exchange, headers: &mut HeaderMap) {
     let peer = &exchange.peer;
     append_to_list(headers, FORWARDED_FOR, &peer.forwarded_for);
     let proto = if exchange.secure { "https" } else { "http" };
-    headers.entry(FORWARDED_PROTO).or_insert(HeaderValue::from_static(proto));
-    let known = peer.site.get().filter(|site| Arc::ptr_eq(&site.authority, &exchange.authority));
-    let made = if known.is_none() { site(exchange, &exchange.authority) } else { None };
+    headers
+        .entry(FORWARDED_PROTO)
+        .or_insert(HeaderValue::from_static(proto));
+    let known = peer
+        .site
+        .get()
+        .filter(|site| Arc::ptr_eq(&site.authority, &exchange.authority));
+    let made = if known.is_none() {
+        site(exchange, &exchange.authority)
+    } else {
+        None
+    };
     if let Some(site) = known.or(made.as_ref()) {
-        headers.entry(FORWARDED_HOST).or_insert_with(|| site.value.clone());
+        headers
+            .entry(FORWARDED_HOST)
+            .or_insert_with(|| site.value.clone());
         if !site.authority.is_empty() {
             headers.insert(header::HOST, site.value.clone());
         }
-        let secure = exchange.secure.then(|| forwarded(peer.ip(), &site.authority, proto)).flatten();
-        append_to_list(headers, header::FORWARDED, secure.as_ref().unwrap_or(&site.forwarded));
+        let secure = exchange
+            .secure
+            .then(|| forwarded(peer.ip(), &site.authority, proto))
+            .flatten();
+        append_to_list(
+            headers,
+            header::FORWARDED,
+            secure.as_ref().unwrap_or(&site.forwarded),
+        );
     }
     headers.append(header::VIA, via(exchange.request.version));
 }
@@ -220,7 +267,12 @@ fn append_to_list(headers: &mut HeaderMap, name: HeaderName, value: &HeaderValue
             entry.insert(value.clone());
         }
         Entry::Occupied(mut entry) => {
-            let mut all: Vec<u8> = entry.iter().flat_map(|value| [value.as_bytes(), b", "]).flatten().copied().collect();
+            let mut all: Vec<u8> = entry
+                .iter()
+                .flat_map(|value| [value.as_bytes(), b", "])
+                .flatten()
+                .copied()
+                .collect();
             all.extend_from_slice(value.as_bytes());
             if let Ok(all) = HeaderValue::from_bytes(&all) {
                 entry.insert(all);

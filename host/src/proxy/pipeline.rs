@@ -19,7 +19,11 @@ use crate::types::Source;
 type Step<T> = (Box<Exchange>, Result<T, ProxyError>);
 
 /// Takes an exchange from its request to its response. There is always a response.
-pub(super) async fn run(view: &View, mut exchange: Box<Exchange>, body: Incoming) -> (Box<Exchange>, Response<Body>) {
+pub(super) async fn run(
+    view: &View,
+    mut exchange: Box<Exchange>,
+    body: Incoming,
+) -> (Box<Exchange>, Response<Body>) {
     let mut run = Run::default();
     let (returned, answer) = match begin(view, &mut exchange, body) {
         Ok((route, body)) => request(view, route, &mut run, exchange, body).await,
@@ -27,21 +31,31 @@ pub(super) async fn run(view: &View, mut exchange: Box<Exchange>, body: Incoming
     };
     exchange = returned;
     let response = answer.unwrap_or_else(|error| rescue::respond(&error, &mut exchange));
-    let Some(route) = exchange.route_index.and_then(|index| view.snapshot.routes.get(index)) else {
+    let Some(route) = exchange
+        .route_index
+        .and_then(|index| view.snapshot.routes.get(index))
+    else {
         return (exchange, response);
     };
     respond(view, route, &mut run, exchange, response).await
 }
 
 /// Reads the head and finds the route.
-fn begin<'v>(view: &'v View, exchange: &mut Exchange, body: Incoming) -> Result<(&'v Route, Body), ProxyError> {
+fn begin<'v>(
+    view: &'v View,
+    exchange: &mut Exchange,
+    body: Incoming,
+) -> Result<(&'v Route, Body), ProxyError> {
     headers::receive(exchange)?;
     let snapshot = &view.snapshot;
     let index = find(view, exchange)?;
     let route = snapshot.routes.get(index).ok_or(ProxyError::NoRoute)?;
     exchange.route = Some(Arc::clone(&route.name));
     exchange.route_index = Some(index);
-    if exchange.content_length.is_some_and(|length| length > route.max_request_body) {
+    if exchange
+        .content_length
+        .is_some_and(|length| length > route.max_request_body)
+    {
         return Err(ProxyError::RequestTooLarge);
     }
     if !exchange.has_body {
@@ -56,10 +70,10 @@ fn find(view: &View, exchange: &mut Exchange) -> Result<usize, ProxyError> {
     let (path, method) = (exchange.matched_uri.path(), &exchange.request.method);
     let router = &view.snapshot.router;
     let mut found = router.find(&exchange.authority, path, method);
-    if let Some(requested) = requested_by_preflight(exchange) {
-        if !matches!(found, Found::Route { .. }) {
-            found = router.find_preflight(&exchange.authority, path, &requested);
-        }
+    if !matches!(found, Found::Route { .. })
+        && let Some(requested) = requested_by_preflight(exchange)
+    {
+        found = router.find_preflight(&exchange.authority, path, &requested);
     }
     match found {
         Found::Route { index, parameters } => {
@@ -73,31 +87,54 @@ fn find(view: &View, exchange: &mut Exchange) -> Result<usize, ProxyError> {
 
 /// The method that a CORS preflight asks about (Fetch, 4.8): the preflight belongs to that method's route.
 fn requested_by_preflight(exchange: &Exchange) -> Option<Method> {
-    if exchange.request.method != Method::OPTIONS || !exchange.request.headers.contains_key(http::header::ORIGIN) {
+    if exchange.request.method != Method::OPTIONS
+        || !exchange.request.headers.contains_key(http::header::ORIGIN)
+    {
         return None;
     }
-    let requested = exchange.request.headers.get(http::header::ACCESS_CONTROL_REQUEST_METHOD)?;
+    let requested = exchange
+        .request
+        .headers
+        .get(http::header::ACCESS_CONTROL_REQUEST_METHOD)?;
     Method::from_bytes(requested.as_bytes()).ok()
 }
 
 /// Runs the request phases and the origin.
-async fn request(view: &View, route: &Route, run: &mut Run, exchange: Box<Exchange>, body: Body) -> Step<Response<Body>> {
-    let (exchange, outcome) = route.chain.request_phases(&view.worker, run, exchange, body).await;
+async fn request(
+    view: &View,
+    route: &Route,
+    run: &mut Run,
+    exchange: Box<Exchange>,
+    body: Body,
+) -> Step<Response<Body>> {
+    let (exchange, outcome) = route
+        .chain
+        .request_phases(&view.worker, run, exchange, body)
+        .await;
     match outcome {
         RequestOutcome::Forward(body) => match &route.origin {
             Origin::Upstream(upstream) if exchange.upstream.is_none() => {
                 let upstream = Arc::clone(upstream);
                 forward(view, route, &upstream, exchange, body).await
             }
-            Origin::Responder(plugin) if exchange.upstream.is_none() => answer(view, plugin, exchange, body).await,
+            Origin::Responder(plugin) if exchange.upstream.is_none() => {
+                answer(view, plugin, exchange, body).await
+            }
             // A plugin chose another origin.
-            Origin::Upstream(_) | Origin::Responder(_) => reroute(view, route, exchange, body).await,
+            Origin::Upstream(_) | Origin::Responder(_) => {
+                reroute(view, route, exchange, body).await
+            }
         },
         other => conclude(exchange, other),
     }
 }
 
-async fn reroute(view: &View, route: &Route, exchange: Box<Exchange>, body: Body) -> Step<Response<Body>> {
+async fn reroute(
+    view: &View,
+    route: &Route,
+    exchange: Box<Exchange>,
+    body: Body,
+) -> Step<Response<Body>> {
     let name = exchange.upstream.clone().unwrap_or_default();
     match view.snapshot.upstreams.get(&name) {
         Some(upstream) => forward(view, route, upstream, exchange, body).await,
@@ -105,7 +142,12 @@ async fn reroute(view: &View, route: &Route, exchange: Box<Exchange>, body: Body
     }
 }
 
-async fn answer(view: &View, plugin: &Plugin, exchange: Box<Exchange>, body: Body) -> Step<Response<Body>> {
+async fn answer(
+    view: &View,
+    plugin: &Plugin,
+    exchange: Box<Exchange>,
+    body: Body,
+) -> Step<Response<Body>> {
     let (exchange, outcome) = plugin.answer(&view.worker, exchange, body).await;
     conclude(exchange, outcome)
 }
@@ -143,7 +185,13 @@ async fn forward(
 
     exchange.upstream = Some(Arc::clone(upstream.name()));
     let begun = exchange.elapsed();
-    let answer = upstream.send(view.worker.index, request, route.timeout.saturating_sub(begun)).await;
+    let answer = upstream
+        .send(
+            view.worker.index,
+            request,
+            route.timeout.saturating_sub(begun),
+        )
+        .await;
     exchange.upstream_time = Some(exchange.elapsed().saturating_sub(begun));
     match answer {
         Ok(answer) => {
@@ -170,7 +218,10 @@ async fn respond(
     mut response: Response<Body>,
 ) -> (Box<Exchange>, Response<Body>) {
     loop {
-        let (returned, outcome) = route.chain.response_phases(&view.worker, run, exchange, response).await;
+        let (returned, outcome) = route
+            .chain
+            .response_phases(&view.worker, run, exchange, response)
+            .await;
         exchange = returned;
         let error = match outcome {
             ResponseOutcome::Send(response) => return (exchange, response),

@@ -24,11 +24,19 @@ impl ProxyError {
             Self::PluginFailed(_) | Self::NoUpstream(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::ResponseBody(_) => StatusCode::BAD_GATEWAY,
             Self::Upstream(error) => match error {
-                UpstreamError::Connect { .. } | UpstreamError::ConnectTimeout { .. } => StatusCode::SERVICE_UNAVAILABLE,
+                UpstreamError::Connect { .. } | UpstreamError::ConnectTimeout { .. } => {
+                    StatusCode::SERVICE_UNAVAILABLE
+                }
                 UpstreamError::ResponseTimeout { .. } => StatusCode::GATEWAY_TIMEOUT,
-                UpstreamError::Closed { .. } | UpstreamError::Protocol { .. } => StatusCode::BAD_GATEWAY,
-                UpstreamError::RequestBody { too_large: true, .. } => StatusCode::PAYLOAD_TOO_LARGE,
-                UpstreamError::RequestBody { too_large: false, .. } => StatusCode::BAD_REQUEST,
+                UpstreamError::Closed { .. } | UpstreamError::Protocol { .. } => {
+                    StatusCode::BAD_GATEWAY
+                }
+                UpstreamError::RequestBody {
+                    too_large: true, ..
+                } => StatusCode::PAYLOAD_TOO_LARGE,
+                UpstreamError::RequestBody {
+                    too_large: false, ..
+                } => StatusCode::BAD_REQUEST,
             },
         }
     }
@@ -52,8 +60,12 @@ impl ProxyError {
                 UpstreamError::ResponseTimeout { .. } => "upstream-timeout",
                 UpstreamError::Closed { .. } => "upstream-closed",
                 UpstreamError::Protocol { .. } => "upstream-protocol-error",
-                UpstreamError::RequestBody { too_large: true, .. } => "request-too-large",
-                UpstreamError::RequestBody { too_large: false, .. } => "request-incomplete",
+                UpstreamError::RequestBody {
+                    too_large: true, ..
+                } => "request-too-large",
+                UpstreamError::RequestBody {
+                    too_large: false, ..
+                } => "request-incomplete",
             },
         }
     }
@@ -69,11 +81,19 @@ impl ProxyError {
             Self::PluginFailed(_) | Self::NoUpstream(_) => "The gateway cannot serve this request",
             Self::ResponseBody(_) => "The service's response cannot be passed on",
             Self::Upstream(error) => match error {
-                UpstreamError::Connect { .. } | UpstreamError::ConnectTimeout { .. } => "The service cannot be reached",
+                UpstreamError::Connect { .. } | UpstreamError::ConnectTimeout { .. } => {
+                    "The service cannot be reached"
+                }
                 UpstreamError::ResponseTimeout { .. } => "The service did not answer in time",
-                UpstreamError::Closed { .. } | UpstreamError::Protocol { .. } => "The service gave no valid response",
-                UpstreamError::RequestBody { too_large: true, .. } => "The request body is too large",
-                UpstreamError::RequestBody { too_large: false, .. } => "The request body is incomplete",
+                UpstreamError::Closed { .. } | UpstreamError::Protocol { .. } => {
+                    "The service gave no valid response"
+                }
+                UpstreamError::RequestBody {
+                    too_large: true, ..
+                } => "The request body is too large",
+                UpstreamError::RequestBody {
+                    too_large: false, ..
+                } => "The request body is incomplete",
             },
         }
     }
@@ -81,13 +101,17 @@ impl ProxyError {
     /// The error type of RFC 9209, 2.3, for answers that are the gateway's or the upstream's fault.
     fn proxy_status(&self) -> Option<&'static str> {
         match self {
-            Self::BadRequest(_) | Self::NoRoute | Self::MethodNotAllowed { .. } | Self::RequestTooLarge | Self::RequestBroken(_) => {
-                None
-            }
+            Self::BadRequest(_)
+            | Self::NoRoute
+            | Self::MethodNotAllowed { .. }
+            | Self::RequestTooLarge
+            | Self::RequestBroken(_) => None,
             Self::PluginFailed(_) => Some("proxy_internal_error"),
             Self::NoUpstream(_) => Some("destination_not_found"),
             Self::ResponseBody(BodyError::TooLarge) => Some("http_response_body_size"),
-            Self::ResponseBody(BodyError::Timeout | BodyError::Broken(_)) => Some("http_response_incomplete"),
+            Self::ResponseBody(BodyError::Timeout | BodyError::Broken(_)) => {
+                Some("http_response_incomplete")
+            }
             Self::Upstream(error) => match error {
                 UpstreamError::Connect { source, .. } => match source.kind() {
                     std::io::ErrorKind::ConnectionRefused => Some("connection_refused"),
@@ -118,16 +142,19 @@ pub(super) fn respond(error: &ProxyError, exchange: &mut Exchange) -> Response<B
     let mut response = Response::new(Body::whole(Bytes::from(problem.to_string())));
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-    if let Some(kind) = error.proxy_status() {
-        if let Ok(value) = HeaderValue::try_from(format!("postern; error={kind}")) {
-            headers.insert(PROXY_STATUS, value);
-        }
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("application/problem+json"),
+    );
+    if let Some(kind) = error.proxy_status()
+        && let Ok(value) = HeaderValue::try_from(format!("postern; error={kind}"))
+    {
+        headers.insert(PROXY_STATUS, value);
     }
-    if let ProxyError::MethodNotAllowed { allow } = error {
-        if let Ok(value) = HeaderValue::from_str(allow) {
-            headers.insert(ALLOW, value);
-        }
+    if let ProxyError::MethodNotAllowed { allow } = error
+        && let Ok(value) = HeaderValue::from_str(allow)
+    {
+        headers.insert(ALLOW, value);
     }
     if status == StatusCode::SERVICE_UNAVAILABLE {
         headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));

@@ -57,8 +57,15 @@ impl Claims {
             self.shortened.any.get_or_insert_with(|| target.clone());
         }
         for method in methods {
-            if !self.shortened.specific.iter().any(|(other, _)| other == method) {
-                self.shortened.specific.push((method.clone(), target.clone()));
+            if !self
+                .shortened
+                .specific
+                .iter()
+                .any(|(other, _)| other == method)
+            {
+                self.shortened
+                    .specific
+                    .push((method.clone(), target.clone()));
             }
         }
     }
@@ -77,7 +84,10 @@ impl Claims {
                 }
             }
             // After the methods that are named: a HEAD route goes before the GET route.
-            let get = claim.specific.into_iter().find(|(method, _)| *method == Method::GET);
+            let get = claim
+                .specific
+                .into_iter()
+                .find(|(method, _)| *method == Method::GET);
             if let Some((_, target)) = get
                 && !methods.iter().any(|(other, _)| *other == Method::HEAD)
             {
@@ -88,7 +98,11 @@ impl Claims {
         let mut names: Vec<&str> = methods.iter().map(|(method, _)| method.as_str()).collect();
         names.sort_unstable();
         let allow = names.join(", ").into();
-        Methods { named: methods, rest, allow }
+        Methods {
+            named: methods,
+            rest,
+            allow,
+        }
     }
 }
 
@@ -119,7 +133,10 @@ mod tests {
     use super::*;
 
     fn target(index: usize) -> Target {
-        Target { index, names: Arc::from([]) }
+        Target {
+            index,
+            names: Arc::from([]),
+        }
     }
 
     fn found(methods: &Methods, method: Method) -> Option<usize> {
@@ -134,7 +151,10 @@ mod tests {
         let methods = claims.resolve();
         assert_eq!(found(&methods, Method::POST), Some(1));
         assert_eq!(found(&methods, Method::GET), Some(0));
-        assert_eq!(found(&methods, Method::from_bytes(b"PURGE").unwrap()), Some(0));
+        assert_eq!(
+            found(&methods, Method::from_bytes(b"PURGE").unwrap()),
+            Some(0)
+        );
     }
 
     #[test]
@@ -172,8 +192,14 @@ mod tests {
     fn two_routes_cannot_take_one_method() {
         let mut claims = Claims::default();
         claims.add(&[Method::GET, Method::GET], &target(0));
-        assert_eq!(claims.add(&[Method::POST, Method::GET], &target(1)), [(0, "method GET".to_owned())]);
+        assert_eq!(
+            claims.add(&[Method::POST, Method::GET], &target(1)),
+            [(0, "method GET".to_owned())]
+        );
         claims.add(&[], &target(2));
-        assert_eq!(claims.add(&[], &target(3)), [(2, "every method".to_owned())]);
+        assert_eq!(
+            claims.add(&[], &target(3)),
+            [(2, "every method".to_owned())]
+        );
     }
 }

@@ -37,14 +37,17 @@ pub(super) struct Pattern {
 impl Pattern {
     /// Parses a pattern; the error is a sentence.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
-        let rest = text.strip_prefix('/').ok_or_else(|| format!("path \"{text}\" does not begin with \"/\""))?;
+        let rest = text
+            .strip_prefix('/')
+            .ok_or_else(|| format!("path \"{text}\" does not begin with \"/\""))?;
         let mut segments = Vec::new();
         let mut names: Vec<Arc<str>> = Vec::new();
         for part in rest.split('/') {
             if segments.last() == Some(&Segment::Tail) {
                 return Err(format!("path \"{text}\": a tail must be the last segment"));
             }
-            let (segment, name) = segment(part).map_err(|reason| format!("path \"{text}\": {reason}"))?;
+            let (segment, name) =
+                segment(part).map_err(|reason| format!("path \"{text}\": {reason}"))?;
             segments.push(segment);
             if let Some(name) = name {
                 if names.iter().any(|other| **other == *name) {
@@ -54,18 +57,29 @@ impl Pattern {
             }
         }
         if names.len() > MAX_PARAMETERS {
-            return Err(format!("path \"{text}\" has more than {MAX_PARAMETERS} parameters"));
+            return Err(format!(
+                "path \"{text}\" has more than {MAX_PARAMETERS} parameters"
+            ));
         }
-        Ok(Self { segments, names: names.into() })
+        Ok(Self {
+            segments,
+            names: names.into(),
+        })
     }
 
     /// What a pattern with a tail matches besides: the path up to the tail, with and without the slash before it.
     pub(super) fn shortened(&self) -> Vec<Vec<Segment>> {
-        let Some((Segment::Tail, before)) = self.segments.split_last() else { return Vec::new() };
+        let Some((Segment::Tail, before)) = self.segments.split_last() else {
+            return Vec::new();
+        };
         let mut with_slash = before.to_vec();
         with_slash.push(Segment::Static("".into()));
         // The tail of `/{*rest}` has nothing before it but the slash.
-        if before.is_empty() { vec![with_slash] } else { vec![with_slash, before.to_vec()] }
+        if before.is_empty() {
+            vec![with_slash]
+        } else {
+            vec![with_slash, before.to_vec()]
+        }
     }
 }
 
@@ -79,7 +93,11 @@ fn segment(part: &str) -> Result<(Segment, Option<String>), String> {
         match c {
             '{' | '}' if chars.peek() == Some(&c) => {
                 chars.next();
-                if name.is_none() { prefix.push(c) } else { suffix.push(c) }
+                if name.is_none() {
+                    prefix.push(c)
+                } else {
+                    suffix.push(c)
+                }
             }
             '{' if name.is_some() => return Err("a segment has at most one parameter".into()),
             '{' => name = Some(parameter(&mut chars)?),
@@ -88,9 +106,17 @@ fn segment(part: &str) -> Result<(Segment, Option<String>), String> {
             c => suffix.push(c),
         }
     }
-    let Some(name) = name else { return Ok((Segment::Static(prefix.into()), None)) };
+    let Some(name) = name else {
+        return Ok((Segment::Static(prefix.into()), None));
+    };
     let Some(tail) = name.strip_prefix('*') else {
-        return Ok((Segment::Parameter { prefix: prefix.into(), suffix: suffix.into() }, Some(name)));
+        return Ok((
+            Segment::Parameter {
+                prefix: prefix.into(),
+                suffix: suffix.into(),
+            },
+            Some(name),
+        ));
     };
     if !(prefix.is_empty() && suffix.is_empty()) {
         return Err(format!("the tail \"{{{name}}}\" must be a whole segment"));
@@ -103,7 +129,9 @@ fn parameter(chars: &mut impl Iterator<Item = char>) -> Result<String, String> {
     let mut name = String::new();
     for c in chars.by_ref() {
         match c {
-            '}' if name.trim_start_matches('*').is_empty() => return Err("a parameter needs a name".into()),
+            '}' if name.trim_start_matches('*').is_empty() => {
+                return Err("a parameter needs a name".into());
+            }
             '}' => return Ok(name),
             '*' if name.is_empty() => name.push(c),
             '{' | '*' => return Err(format!("a parameter's name cannot hold \"{c}\"")),
@@ -118,7 +146,10 @@ mod tests {
     use super::*;
 
     fn parameter(prefix: &str, suffix: &str) -> Segment {
-        Segment::Parameter { prefix: prefix.into(), suffix: suffix.into() }
+        Segment::Parameter {
+            prefix: prefix.into(),
+            suffix: suffix.into(),
+        }
     }
 
     #[test]
@@ -126,15 +157,26 @@ mod tests {
         let pattern = Pattern::parse("/a/{b}/img-{c}.png/{*d}").unwrap();
         assert_eq!(
             pattern.segments,
-            [Segment::Static("a".into()), parameter("", ""), parameter("img-", ".png"), Segment::Tail]
+            [
+                Segment::Static("a".into()),
+                parameter("", ""),
+                parameter("img-", ".png"),
+                Segment::Tail
+            ]
         );
-        assert_eq!(pattern.names.iter().map(|name| &**name).collect::<Vec<_>>(), ["b", "c", "d"]);
+        assert_eq!(
+            pattern.names.iter().map(|name| &**name).collect::<Vec<_>>(),
+            ["b", "c", "d"]
+        );
     }
 
     #[test]
     fn doubled_braces_are_literal() {
         let pattern = Pattern::parse("/{{a}}/{{{b}}}").unwrap();
-        assert_eq!(pattern.segments, [Segment::Static("{a}".into()), parameter("{", "}")]);
+        assert_eq!(
+            pattern.segments,
+            [Segment::Static("{a}".into()), parameter("{", "}")]
+        );
     }
 
     #[test]
@@ -155,7 +197,9 @@ mod tests {
             let error = Pattern::parse(text).unwrap_err();
             assert!(error.contains(reason), "{text}: {error}");
         }
-        let many: String = (0..=MAX_PARAMETERS).map(|number| format!("/{{p{number}}}")).collect();
+        let many: String = (0..=MAX_PARAMETERS)
+            .map(|number| format!("/{{p{number}}}"))
+            .collect();
         assert!(Pattern::parse(&many).unwrap_err().contains("more than 16"));
     }
 
@@ -164,9 +208,15 @@ mod tests {
         let static_segment = |text: &str| Segment::Static(text.into());
         assert_eq!(
             Pattern::parse("/a/{*b}").unwrap().shortened(),
-            [vec![static_segment("a"), static_segment("")], vec![static_segment("a")]]
+            [
+                vec![static_segment("a"), static_segment("")],
+                vec![static_segment("a")]
+            ]
         );
-        assert_eq!(Pattern::parse("/{*b}").unwrap().shortened(), [vec![static_segment("")]]);
+        assert_eq!(
+            Pattern::parse("/{*b}").unwrap().shortened(),
+            [vec![static_segment("")]]
+        );
         assert!(Pattern::parse("/a/{b}").unwrap().shortened().is_empty());
     }
 }

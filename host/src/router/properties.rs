@@ -13,13 +13,19 @@ use crate::config::RouteConfig;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Rank {
     Tail,
-    Parameter { around: usize, prefix: usize, text: Reverse<String> },
+    Parameter {
+        around: usize,
+        prefix: usize,
+        text: Reverse<String>,
+    },
     Literal,
 }
 
 /// Matches one pattern against one path: the rank of each segment, or nothing.
 fn ranks(pattern: &[&str], path: &[&str]) -> Option<Vec<Rank>> {
-    let (Some((segment, patterns)), Some((value, values))) = (pattern.split_first(), path.split_first()) else {
+    let (Some((segment, patterns)), Some((value, values))) =
+        (pattern.split_first(), path.split_first())
+    else {
         return (pattern.is_empty() && path.is_empty()).then(Vec::new);
     };
     if segment.starts_with("{*") {
@@ -28,10 +34,15 @@ fn ranks(pattern: &[&str], path: &[&str]) -> Option<Vec<Rank>> {
     let rank = match (segment.find('{'), segment.find('}')) {
         (Some(open), Some(close)) => {
             let (prefix, suffix) = (&segment[..open], &segment[close + 1..]);
-            let fits =
-                value.starts_with(prefix) && value.ends_with(suffix) && value.len() > prefix.len() + suffix.len();
+            let fits = value.starts_with(prefix)
+                && value.ends_with(suffix)
+                && value.len() > prefix.len() + suffix.len();
             let text = Reverse(format!("{prefix}\0{suffix}"));
-            fits.then(|| Rank::Parameter { around: prefix.len() + suffix.len(), prefix: prefix.len(), text })?
+            fits.then(|| Rank::Parameter {
+                around: prefix.len() + suffix.len(),
+                prefix: prefix.len(),
+                text,
+            })?
         }
         _ => (segment == value).then_some(Rank::Literal)?,
     };
@@ -53,7 +64,11 @@ fn host_rank(pattern: &str, host: &str) -> Option<usize> {
 type Score = (usize, Vec<Rank>, bool);
 
 fn scores(route: &RouteConfig, host: &str, path: &str) -> Vec<Score> {
-    let mut hosts: Vec<usize> = route.hosts.iter().filter_map(|pattern| host_rank(pattern, host)).collect();
+    let mut hosts: Vec<usize> = route
+        .hosts
+        .iter()
+        .filter_map(|pattern| host_rank(pattern, host))
+        .collect();
     if route.hosts.is_empty() {
         hosts.push(0);
     }
@@ -81,15 +96,23 @@ enum Expected {
 }
 
 fn reference(routes: &[RouteConfig], host: &str, path: &str, method: &Method) -> Expected {
-    let all = routes
-        .iter()
-        .enumerate()
-        .flat_map(|(index, route)| scores(route, host, path).into_iter().map(move |score| (score, index, route)));
+    let all = routes.iter().enumerate().flat_map(|(index, route)| {
+        scores(route, host, path)
+            .into_iter()
+            .map(move |score| (score, index, route))
+    });
     let all: Vec<_> = all.collect();
-    let Some(best) = all.iter().map(|((host, ranks, _), ..)| (*host, ranks.clone())).max() else {
+    let Some(best) = all
+        .iter()
+        .map(|((host, ranks, _), ..)| (*host, ranks.clone()))
+        .max()
+    else {
         return Expected::NotFound;
     };
-    let best: Vec<_> = all.iter().filter(|((host, ranks, _), ..)| *host == best.0 && *ranks == best.1).collect();
+    let best: Vec<_> = all
+        .iter()
+        .filter(|((host, ranks, _), ..)| *host == best.0 && *ranks == best.1)
+        .collect();
     for own in [true, false] {
         let here = || best.iter().filter(|((_, _, score), ..)| *score == own);
         let named = |method: &Method| here().find(|(.., route)| route.methods.contains(method));
@@ -118,7 +141,8 @@ fn routes() -> impl Strategy<Value = Vec<RouteConfig>> {
     let host = prop::sample::select(vec!["a.b.c", "b.c", "*.b.c", "*.c"]);
     let hosts = prop::collection::vec(host, 0..3);
     let methods = prop::collection::vec(method(), 0..3);
-    let one = (hosts, path, methods).prop_map(|(hosts, path, methods)| route(&hosts, &path, &methods));
+    let one =
+        (hosts, path, methods).prop_map(|(hosts, path, methods)| route(&hosts, &path, &methods));
     // Routes that conflict with earlier ones are left out.
     prop::collection::vec(one, 1..12).prop_map(|candidates| {
         let mut routes: Vec<RouteConfig> = Vec::new();

@@ -19,7 +19,11 @@ pub(super) fn route(hosts: &[&str], path: &str, methods: &[Method]) -> RouteConf
         origin: OriginConfig::Upstream("upstream".into()),
         timeout: Duration::from_secs(60),
         max_request_body: 0,
-        position: Position { file: Arc::new(PathBuf::new()), span: 0..0, key: "route".into() },
+        position: Position {
+            file: Arc::new(PathBuf::new()),
+            span: 0..0,
+            key: "route".into(),
+        },
     }
 }
 
@@ -32,7 +36,9 @@ fn router(paths: &[&str]) -> Router {
 fn find(router: &Router, host: &str, path: &str, method: &Method) -> Option<(usize, Vec<String>)> {
     match router.find(host, path, method) {
         Found::Route { index, parameters } => {
-            let value = |(name, range): &(Arc<str>, std::ops::Range<usize>)| format!("{name}={}", &path[range.clone()]);
+            let value = |(name, range): &(Arc<str>, std::ops::Range<usize>)| {
+                format!("{name}={}", &path[range.clone()])
+            };
             Some((index, parameters.0.iter().map(value).collect()))
         }
         Found::MethodNotAllowed { .. } | Found::NotFound => None,
@@ -44,7 +50,10 @@ fn get(router: &Router, path: &str) -> Option<(usize, Vec<String>)> {
 }
 
 fn hit(index: usize, parameters: &[&str]) -> Option<(usize, Vec<String>)> {
-    Some((index, parameters.iter().map(|&text| text.to_owned()).collect()))
+    Some((
+        index,
+        parameters.iter().map(|&text| text.to_owned()).collect(),
+    ))
 }
 
 #[test]
@@ -99,9 +108,15 @@ fn a_tail_leaves_the_path_before_it_to_a_route_of_its_own() {
 
 #[test]
 fn the_path_before_a_tail_is_shared_method_by_method() {
-    let routes = [route(&[], "/orders/{*rest}", &[Method::GET]), route(&[], "/orders", &[Method::POST])];
+    let routes = [
+        route(&[], "/orders/{*rest}", &[Method::GET]),
+        route(&[], "/orders", &[Method::POST]),
+    ];
     let router = Router::build(&routes).unwrap();
-    assert_eq!(find(&router, "", "/orders", &Method::GET), hit(0, &["rest="]));
+    assert_eq!(
+        find(&router, "", "/orders", &Method::GET),
+        hit(0, &["rest="])
+    );
     assert_eq!(find(&router, "", "/orders", &Method::POST), hit(1, &[]));
 }
 
@@ -116,7 +131,11 @@ fn an_exact_host_goes_before_a_wildcard_and_that_before_any_host() {
     let router = Router::build(&routes).unwrap();
     let index = |host, path| find(&router, host, path, &Method::GET).unwrap().0;
     assert_eq!(index("api.example.com", "/a"), 0);
-    assert_eq!(index("api.example.com", "/b"), 1, "a host without the path leaves it to the next");
+    assert_eq!(
+        index("api.example.com", "/b"),
+        1,
+        "a host without the path leaves it to the next"
+    );
     assert_eq!(index("x.y.example.com", "/a"), 1);
     assert_eq!(index("example.com", "/a"), 2, "a wildcard needs a label");
     assert_eq!(index("com", "/a"), 3);
@@ -125,7 +144,11 @@ fn an_exact_host_goes_before_a_wildcard_and_that_before_any_host() {
 
 #[test]
 fn ports_and_the_final_dot_of_a_host_do_not_matter() {
-    let routes = [route(&["a.example"], "/", &[]), route(&["[::1]"], "/", &[]), route(&["*.b"], "/", &[])];
+    let routes = [
+        route(&["a.example"], "/", &[]),
+        route(&["[::1]"], "/", &[]),
+        route(&["*.b"], "/", &[]),
+    ];
     let router = Router::build(&routes).unwrap();
     for (host, expected) in [
         ("a.example", Some(0)),
@@ -139,7 +162,11 @@ fn ports_and_the_final_dot_of_a_host_do_not_matter() {
         (":", None),
         ("[", None),
     ] {
-        assert_eq!(find(&router, host, "/", &Method::GET).map(|found| found.0), expected, "{host}");
+        assert_eq!(
+            find(&router, host, "/", &Method::GET).map(|found| found.0),
+            expected,
+            "{host}"
+        );
     }
 }
 
@@ -152,7 +179,10 @@ fn a_path_without_the_method_names_the_methods_it_has() {
     ];
     let router = Router::build(&routes).unwrap();
     let allow = "DELETE, GET, HEAD, POST".to_owned();
-    assert_eq!(router.find("a", "/x", &Method::PUT), Found::MethodNotAllowed { allow });
+    assert_eq!(
+        router.find("a", "/x", &Method::PUT),
+        Found::MethodNotAllowed { allow }
+    );
     assert_eq!(router.find("a", "/y", &Method::PUT), Found::NotFound);
     assert_eq!(router.find("a", "*", &Method::OPTIONS), Found::NotFound);
     assert_eq!(router.find("a", "", &Method::CONNECT), Found::NotFound);
@@ -161,10 +191,19 @@ fn a_path_without_the_method_names_the_methods_it_has() {
 
 #[test]
 fn a_preflight_finds_the_route_of_the_request_that_it_announces() {
-    let routes = [route(&[], "/x", &[Method::GET]), route(&[], "/x", &[Method::PUT])];
+    let routes = [
+        route(&[], "/x", &[Method::GET]),
+        route(&[], "/x", &[Method::PUT]),
+    ];
     let router = Router::build(&routes).unwrap();
-    assert!(matches!(router.find_preflight("a", "/x", &Method::PUT), Found::Route { index: 1, .. }));
-    assert!(matches!(router.find_preflight("a", "/x", &Method::DELETE), Found::MethodNotAllowed { .. }));
+    assert!(matches!(
+        router.find_preflight("a", "/x", &Method::PUT),
+        Found::Route { index: 1, .. }
+    ));
+    assert!(matches!(
+        router.find_preflight("a", "/x", &Method::DELETE),
+        Found::MethodNotAllowed { .. }
+    ));
 }
 
 #[test]
@@ -178,11 +217,19 @@ fn all_conflicts_are_reported_once() {
         route(&[], "/y", &[]),
     ];
     let conflicts = Router::build(&routes).unwrap_err();
-    let conflict = |first, second, reason: &str| Conflict { first, second, reason: reason.to_owned() };
+    let conflict = |first, second, reason: &str| Conflict {
+        first,
+        second,
+        reason: reason.to_owned(),
+    };
     assert_eq!(
         conflicts,
         [
-            conflict(0, 1, "both take method GET of path \"/x/{q}\" of host \"a\""),
+            conflict(
+                0,
+                1,
+                "both take method GET of path \"/x/{q}\" of host \"a\""
+            ),
             conflict(3, 3, "path \"no-slash\" does not begin with \"/\""),
             conflict(4, 5, "both take every method of path \"/y\""),
         ]
@@ -191,11 +238,18 @@ fn all_conflicts_are_reported_once() {
 
 #[test]
 fn names_of_parameters_are_those_of_the_route_that_was_found() {
-    let routes = [route(&[], "/x/{get}", &[Method::GET]), route(&[], "/x/{put}/y", &[]), route(&[], "/x/{any}", &[])];
+    let routes = [
+        route(&[], "/x/{get}", &[Method::GET]),
+        route(&[], "/x/{put}/y", &[]),
+        route(&[], "/x/{any}", &[]),
+    ];
     let router = Router::build(&routes).unwrap();
     assert_eq!(find(&router, "", "/x/1", &Method::GET), hit(0, &["get=1"]));
     assert_eq!(find(&router, "", "/x/1", &Method::PUT), hit(2, &["any=1"]));
-    assert_eq!(find(&router, "", "/x/1/y", &Method::PUT), hit(1, &["put=1"]));
+    assert_eq!(
+        find(&router, "", "/x/1/y", &Method::PUT),
+        hit(1, &["put=1"])
+    );
 }
 
 #[test]

@@ -94,8 +94,13 @@ impl Limits {
         // Rounded down to a power of two, so that a shard is chosen by a mask.
         let count = 1 << wanted.ilog2();
         let capacity = (max_keys / count).max(1);
-        let shards = (0..count).map(|_| Mutex::new(Shard::new(capacity))).collect();
-        Self { shards, hasher: DefaultHashBuilder::default() }
+        let shards = (0..count)
+            .map(|_| Mutex::new(Shard::new(capacity)))
+            .collect();
+        Self {
+            shards,
+            hasher: DefaultHashBuilder::default(),
+        }
     }
 
     /// Checks all limits of a key and counts `cost` on all of them if every one has room for it; otherwise on none.
@@ -122,7 +127,9 @@ impl Limits {
         let hash = self.hasher.hash_one(key);
         let shard = self.shard(hash).lock();
         // A panic inside cannot leave an entry half counted: counting is the last thing that happens.
-        Ok(shard.unwrap_or_else(PoisonError::into_inner).take(hash, key, limits, cost, nanos(now)))
+        Ok(shard
+            .unwrap_or_else(PoisonError::into_inner)
+            .take(hash, key, limits, cost, nanos(now)))
     }
 
     /// Forgets keys of which no window is open. To be called every few seconds, off the request threads.
@@ -131,7 +138,10 @@ impl Limits {
             let mut from = usize::MAX;
             // In steps, so that a request never waits for a whole shard.
             while from > 0 {
-                from = shard.lock().unwrap_or_else(PoisonError::into_inner).sweep(nanos(now), from);
+                from = shard
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .sweep(nanos(now), from);
             }
         }
     }
@@ -139,13 +149,18 @@ impl Limits {
     /// Keys that are remembered.
     #[must_use]
     pub fn keys(&self) -> usize {
-        self.shards.iter().map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner).len()).sum()
+        self.shards
+            .iter()
+            .map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner).len())
+            .sum()
     }
 
     fn shard(&self, hash: u64) -> &Mutex<Shard> {
         // Bits that the tables inside use least: those choose by the lowest and tag with the highest.
         let index = (hash >> 40) as usize & (self.shards.len() - 1);
-        self.shards.get(index).expect("the mask is below the number of shards")
+        self.shards
+            .get(index)
+            .expect("the mask is below the number of shards")
     }
 }
 
@@ -158,10 +173,16 @@ fn check(key: &str, limits: &[LimitConfig]) -> Result<(), LimitError> {
     }
     for (number, limit) in (1..).zip(limits) {
         if !(1..=MAX_AMOUNT).contains(&limit.amount) {
-            return Err(LimitError::Amount { number, amount: limit.amount });
+            return Err(LimitError::Amount {
+                number,
+                amount: limit.amount,
+            });
         }
         if limit.window < Duration::from_millis(1) || limit.window > MAX_WINDOW {
-            return Err(LimitError::Window { number, window: limit.window });
+            return Err(LimitError::Window {
+                number,
+                window: limit.window,
+            });
         }
     }
     Ok(())

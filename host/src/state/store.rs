@@ -79,7 +79,11 @@ impl Stores {
     /// Stores of at most so many entries and bytes for each plugin.
     #[must_use]
     pub fn new(max_entries: usize, max_bytes: usize) -> Self {
-        Self { stores: Mutex::default(), max_entries, max_bytes }
+        Self {
+            stores: Mutex::default(),
+            max_entries,
+            max_bytes,
+        }
     }
 
     /// The store of a plugin, made when it is first asked for. To be kept by whoever uses it often.
@@ -112,7 +116,9 @@ impl Store {
     /// A store of at most so many entries and bytes.
     #[must_use]
     pub fn new(max_entries: usize, max_bytes: usize) -> Self {
-        let wanted = (max_entries / MIN_SHARD_ENTRIES).min(max_bytes / MIN_SHARD_BYTES).clamp(1, MAX_SHARDS);
+        let wanted = (max_entries / MIN_SHARD_ENTRIES)
+            .min(max_bytes / MIN_SHARD_BYTES)
+            .clamp(1, MAX_SHARDS);
         // Rounded down to a power of two, so that a shard is chosen by a mask.
         let count = 1 << wanted.ilog2();
         let shard = || Shard {
@@ -122,7 +128,11 @@ impl Store {
             max_bytes: max_bytes / count,
         };
         let shards = (0..count).map(|_| Mutex::new(shard())).collect();
-        Self { shards, hasher: DefaultHashBuilder::default(), versions: AtomicU64::new(0) }
+        Self {
+            shards,
+            hasher: DefaultHashBuilder::default(),
+            versions: AtomicU64::new(0),
+        }
     }
 
     /// The entry, unless it is absent or has expired.
@@ -130,14 +140,23 @@ impl Store {
     /// # Errors
     /// `TooLarge`, when the key is.
     pub fn get(&self, key: &str, now: Duration) -> Result<Option<Entry>, StoreError> {
-        Ok(self.shard(key)?.get(key, now).map(|stored| stored.entry.clone()))
+        Ok(self
+            .shard(key)?
+            .get(key, now)
+            .map(|stored| stored.entry.clone()))
     }
 
     /// Writes a value. A `ttl` of zero keeps it until it is evicted.
     ///
     /// # Errors
     /// `TooLarge`.
-    pub fn set(&self, key: &str, value: &[u8], ttl: Duration, now: Duration) -> Result<(), StoreError> {
+    pub fn set(
+        &self,
+        key: &str,
+        value: &[u8],
+        ttl: Duration,
+        now: Duration,
+    ) -> Result<(), StoreError> {
         let entry = self.entry(value)?;
         self.shard(key)?.insert(key, entry, expiry(ttl, now))
     }
@@ -177,12 +196,22 @@ impl Store {
     ///
     /// # Errors
     /// `Conflict`, when the value is not a number, or the sum is none that fits 64 bits; `TooLarge`.
-    pub fn add(&self, key: &str, delta: i64, ttl: Duration, now: Duration) -> Result<i64, StoreError> {
+    pub fn add(
+        &self,
+        key: &str,
+        delta: i64,
+        ttl: Duration,
+        now: Duration,
+    ) -> Result<i64, StoreError> {
         let mut shard = self.shard(key)?;
         let (sum, expires) = match shard.get(key, now) {
             Some(stored) => {
-                let number = std::str::from_utf8(&stored.entry.value).ok().and_then(|text| text.parse::<i64>().ok());
-                let sum = number.and_then(|number| number.checked_add(delta)).ok_or(StoreError::Conflict)?;
+                let number = std::str::from_utf8(&stored.entry.value)
+                    .ok()
+                    .and_then(|text| text.parse::<i64>().ok());
+                let sum = number
+                    .and_then(|number| number.checked_add(delta))
+                    .ok_or(StoreError::Conflict)?;
                 (sum, stored.expires)
             }
             None => (delta, expiry(ttl, now)),
@@ -201,7 +230,10 @@ impl Store {
     /// Entries that are held, expired ones included.
     #[must_use]
     pub fn entries(&self) -> usize {
-        self.shards.iter().map(|shard| lock(shard).entries.len()).sum()
+        self.shards
+            .iter()
+            .map(|shard| lock(shard).entries.len())
+            .sum()
     }
 
     /// Bytes that are held.
@@ -215,7 +247,10 @@ impl Store {
             return Err(StoreError::TooLarge);
         }
         let version = self.versions.fetch_add(1, Ordering::Relaxed) + 1;
-        Ok(Entry { value: value.into(), version })
+        Ok(Entry {
+            value: value.into(),
+            version,
+        })
     }
 
     fn shard(&self, key: &str) -> Result<MutexGuard<'_, Shard>, StoreError> {
@@ -223,7 +258,11 @@ impl Store {
             return Err(StoreError::TooLarge);
         }
         let index = self.hasher.hash_one(key) as usize & (self.shards.len() - 1);
-        Ok(lock(self.shards.get(index).expect("the mask is below the number of shards")))
+        Ok(lock(
+            self.shards
+                .get(index)
+                .expect("the mask is below the number of shards"),
+        ))
     }
 }
 
@@ -237,14 +276,21 @@ impl Shard {
         self.entries.to_back(key).map(|stored| &*stored)
     }
 
-    fn insert(&mut self, key: &str, entry: Entry, expires: Option<Duration>) -> Result<(), StoreError> {
+    fn insert(
+        &mut self,
+        key: &str,
+        entry: Entry,
+        expires: Option<Duration>,
+    ) -> Result<(), StoreError> {
         let bytes = size(key, &entry);
         if bytes > self.max_bytes || self.max_entries == 0 {
             return Err(StoreError::TooLarge);
         }
         self.remove(key);
         while self.entries.len() >= self.max_entries || self.bytes + bytes > self.max_bytes {
-            let Some((key, stored)) = self.entries.pop_front() else { break };
+            let Some((key, stored)) = self.entries.pop_front() else {
+                break;
+            };
             self.bytes -= size(&key, &stored.entry);
         }
         self.bytes += bytes;
@@ -280,7 +326,11 @@ fn size(key: &str, entry: &Entry) -> usize {
 
 fn expiry(ttl: Duration, now: Duration) -> Option<Duration> {
     // A moment that cannot be represented is never reached.
-    if ttl.is_zero() { None } else { now.checked_add(ttl) }
+    if ttl.is_zero() {
+        None
+    } else {
+        now.checked_add(ttl)
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -69,7 +69,12 @@ impl AccessLog {
     /// # Errors
     /// When it cannot be opened; the old file is written to further.
     pub fn reopen(&self) -> io::Result<()> {
-        if let Self(Some(Open { file: Some(file), writer, .. })) = self {
+        if let Self(Some(Open {
+            file: Some(file),
+            writer,
+            ..
+        })) = self
+        {
             writer.replace(append(file)?);
         }
         Ok(())
@@ -105,7 +110,11 @@ impl Open {
         buffer.clear();
         let line = Line::new(exchange, duration);
         // Writing to a string does not fail.
-        let _ = if self.json { line.json(buffer) } else { line.text(buffer) };
+        let _ = if self.json {
+            line.json(buffer)
+        } else {
+            line.text(buffer)
+        };
         buffer.push('\n');
         self.writer.write_line(buffer.as_bytes());
         buffer.shrink_to(KEPT_BYTES);
@@ -113,7 +122,9 @@ impl Open {
 }
 
 fn append(file: &PathBuf) -> io::Result<Box<dyn Write + Send>> {
-    Ok(Box::new(File::options().append(true).create(true).open(file)?))
+    Ok(Box::new(
+        File::options().append(true).create(true).open(file)?,
+    ))
 }
 
 #[cfg(test)]

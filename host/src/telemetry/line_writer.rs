@@ -70,7 +70,12 @@ impl LineWriter {
         Self::with_capacity(output, linger, dropped, MAX_PENDING_BYTES)
     }
 
-    fn with_capacity(output: Output, linger: Duration, dropped: IntCounter, max_pending: usize) -> io::Result<Self> {
+    fn with_capacity(
+        output: Output,
+        linger: Duration,
+        dropped: IntCounter,
+        max_pending: usize,
+    ) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             state: Mutex::default(),
             work: Condvar::new(),
@@ -80,7 +85,9 @@ impl LineWriter {
             linger,
         });
         let owner = Owner(shared.clone());
-        thread::Builder::new().name("postern-lines".into()).spawn(move || shared.run(output))?;
+        thread::Builder::new()
+            .name("postern-lines".into())
+            .spawn(move || shared.run(output))?;
         Ok(Self(Arc::new(owner)))
     }
 
@@ -125,7 +132,10 @@ impl Shared {
         state.wanted += 1;
         let mine = state.wanted;
         self.work.notify_one();
-        drop(self.done.wait_timeout_while(state, MAX_FLUSH, |state| state.served < mine));
+        drop(
+            self.done
+                .wait_timeout_while(state, MAX_FLUSH, |state| state.served < mine),
+        );
     }
 
     fn run(&self, mut output: Output) {
@@ -134,7 +144,10 @@ impl Shared {
             let mut state = self.lock();
             while !state.has_work(self) {
                 state.idle = true;
-                state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state = self
+                    .work
+                    .wait(state)
+                    .unwrap_or_else(PoisonError::into_inner);
             }
             state.idle = false;
             let replacement = state.replacement.take();
@@ -153,14 +166,22 @@ impl Shared {
             if closed {
                 return;
             }
-            drop(self.work.wait_timeout_while(state, self.linger, |state| !state.is_hurried(self)));
+            drop(
+                self.work
+                    .wait_timeout_while(state, self.linger, |state| !state.is_hurried(self)),
+            );
         }
     }
 
     fn write(&self, output: &mut Output, lines: &mut Vec<u8>) {
-        if output.write_all(lines).and_then(|()| output.flush()).is_err() {
+        if output
+            .write_all(lines)
+            .and_then(|()| output.flush())
+            .is_err()
+        {
             // How many of them were written is not known; those that were are counted too.
-            self.dropped.inc_by(lines.iter().filter(|byte| **byte == b'\n').count() as u64);
+            self.dropped
+                .inc_by(lines.iter().filter(|byte| **byte == b'\n').count() as u64);
         }
         lines.clear();
         lines.shrink_to(KEPT_BYTES);

@@ -51,7 +51,8 @@ impl Logging {
     /// When the filter cannot be read, or a log is set up already.
     pub fn start(config: &LogConfig, metrics: &Metrics) -> Result<Self, LoggingError> {
         let stderr = io::stderr();
-        let is_colored = stderr.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let is_colored = stderr.is_terminal()
+            && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         let (logging, subscriber) = Self::build(config, is_colored, Box::new(stderr), metrics)?;
         tracing::subscriber::set_global_default(subscriber).map_err(|_| LoggingError::Twice)?;
         Ok(logging)
@@ -65,15 +66,30 @@ impl Logging {
     ) -> Result<(Self, impl Subscriber + Send + Sync + use<>), LoggingError> {
         let targets = parse(&config.filter)?;
         // No linger: a line should be seen at once, and there are few.
-        let writer = LineWriter::start(output, Duration::ZERO, metrics.log_dropped()).map_err(LoggingError::Start)?;
+        let writer = LineWriter::start(output, Duration::ZERO, metrics.log_dropped())
+            .map_err(LoggingError::Start)?;
         let (filter, handle) = reload::Layer::new(targets.clone());
         let lines = if config.json {
-            fmt::layer().json().flatten_event(true).with_writer(writer.clone()).boxed()
+            fmt::layer()
+                .json()
+                .flatten_event(true)
+                .with_writer(writer.clone())
+                .boxed()
         } else {
-            fmt::layer().with_ansi(is_colored).with_writer(writer.clone()).boxed()
+            fmt::layer()
+                .with_ansi(is_colored)
+                .with_writer(writer.clone())
+                .boxed()
         };
         let subscriber = Registry::default().with(filter).with(lines);
-        Ok((Self { writer, filter: handle, current: Mutex::new(targets) }, subscriber))
+        Ok((
+            Self {
+                writer,
+                filter: handle,
+                current: Mutex::new(targets),
+            },
+            subscriber,
+        ))
     }
 
     /// Follows a changed filter. The format stays as it is until a restart.
@@ -92,8 +108,16 @@ impl Logging {
     #[must_use]
     pub fn plugin_level(&self) -> LevelFilter {
         let targets = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        let levels = [Level::TRACE, Level::DEBUG, Level::INFO, Level::WARN, Level::ERROR];
-        let lowest = levels.into_iter().find(|level| targets.would_enable(PLUGIN_TARGET, level));
+        let levels = [
+            Level::TRACE,
+            Level::DEBUG,
+            Level::INFO,
+            Level::WARN,
+            Level::ERROR,
+        ];
+        let lowest = levels
+            .into_iter()
+            .find(|level| targets.would_enable(PLUGIN_TARGET, level));
         lowest.map_or(LevelFilter::OFF, LevelFilter::from_level)
     }
 
@@ -105,7 +129,10 @@ impl Logging {
 }
 
 fn parse(filter: &str) -> Result<Targets, LoggingError> {
-    filter.parse().map_err(|source| LoggingError::Filter { filter: filter.to_owned(), source })
+    filter.parse().map_err(|source| LoggingError::Filter {
+        filter: filter.to_owned(),
+        source,
+    })
 }
 
 #[cfg(test)]

@@ -12,7 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus::core::Collector;
 use prometheus::{
-    Counter, CounterVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+    Counter, CounterVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts,
+    Registry, TextEncoder,
 };
 
 use super::plugin_metrics::{GuestMetrics, GuestRegistry};
@@ -20,8 +21,9 @@ pub use handles::{ListenerMetrics, PluginMetrics, RouteMetrics, UpstreamMetrics}
 pub use vocabulary::{PluginOutcome, PluginPhase, ReloadOutcome};
 
 /// Seconds. A gateway adds well under a millisecond; upstreams take from one to thousands.
-const DURATION_BUCKETS: [f64; 14] =
-    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+const DURATION_BUCKETS: [f64; 14] = [
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
 
 /// What belongs to one name of the configuration, by name.
 type Named<T> = Mutex<BTreeMap<Arc<str>, Arc<T>>>;
@@ -52,11 +54,22 @@ impl Metrics {
     /// Metrics of a gateway that has done nothing yet.
     #[must_use]
     pub fn new() -> Self {
-        let config_reloads =
-            counters("postern_config_reloads_total", "Attempts to load a changed configuration.", &[], &["outcome"]);
-        let config_generation =
-            gauge("postern_config_generation", "Number of the configuration in force, from 1.", &[]);
-        let exchanges = gauge("postern_exchanges_in_flight", "Requests whose answer has not ended.", &[]);
+        let config_reloads = counters(
+            "postern_config_reloads_total",
+            "Attempts to load a changed configuration.",
+            &[],
+            &["outcome"],
+        );
+        let config_generation = gauge(
+            "postern_config_generation",
+            "Number of the configuration in force, from 1.",
+            &[],
+        );
+        let exchanges = gauge(
+            "postern_exchanges_in_flight",
+            "Requests whose answer has not ended.",
+            &[],
+        );
         let access_log_dropped = counter(
             "postern_access_log_dropped_total",
             "Lines of the access log that were dropped because its output was too slow or failed.",
@@ -68,7 +81,11 @@ impl Metrics {
             &[],
         );
         let version = [("version", env!("CARGO_PKG_VERSION"))];
-        let build = gauge("postern_build_info", "1, labelled with the version that runs.", &version);
+        let build = gauge(
+            "postern_build_info",
+            "1, labelled with the version that runs.",
+            &version,
+        );
         build.set(1);
         let metrics = Self {
             registry: Registry::new(),
@@ -92,7 +109,9 @@ impl Metrics {
             Box::new(build),
         ]);
         #[cfg(target_os = "linux")]
-        metrics.register(vec![Box::new(prometheus::process_collector::ProcessCollector::for_self())]);
+        metrics.register(vec![Box::new(
+            prometheus::process_collector::ProcessCollector::for_self(),
+        )]);
         metrics
     }
 
@@ -114,8 +133,16 @@ impl Metrics {
                     "From a request's head to the end of its answer.",
                     &route,
                 ),
-                counter("postern_request_bytes_total", "Bytes of request bodies that arrived.", &route),
-                counter("postern_response_bytes_total", "Bytes of response bodies handed to connections.", &route),
+                counter(
+                    "postern_request_bytes_total",
+                    "Bytes of request bodies that arrived.",
+                    &route,
+                ),
+                counter(
+                    "postern_response_bytes_total",
+                    "Bytes of response bodies handed to connections.",
+                    &route,
+                ),
             )
         })
     }
@@ -126,16 +153,35 @@ impl Metrics {
         self.named(&self.plugins, name, || {
             let plugin = [("plugin", name)];
             PluginMetrics::new(
-                counters("postern_plugin_calls_total", "Calls of plugins.", &plugin, &["phase", "outcome"]),
+                counters(
+                    "postern_plugin_calls_total",
+                    "Calls of plugins.",
+                    &plugin,
+                    &["phase", "outcome"],
+                ),
                 seconds(
                     "postern_plugin_duration_seconds_total",
                     "Time spent in calls of plugins, outbound requests included.",
                     &plugin,
                     &["phase"],
                 ),
-                counters("postern_plugin_failures_total", "Calls of plugins that failed.", &plugin, &["reason"]),
-                gauge("postern_plugin_instances", "Instances of plugins that exist.", &plugin),
-                counters("postern_plugin_reloads_total", "Attempts to load a plugin.", &plugin, &["outcome"]),
+                counters(
+                    "postern_plugin_failures_total",
+                    "Calls of plugins that failed.",
+                    &plugin,
+                    &["reason"],
+                ),
+                gauge(
+                    "postern_plugin_instances",
+                    "Instances of plugins that exist.",
+                    &plugin,
+                ),
+                counters(
+                    "postern_plugin_reloads_total",
+                    "Attempts to load a plugin.",
+                    &plugin,
+                    &["outcome"],
+                ),
             )
         })
     }
@@ -145,7 +191,11 @@ impl Metrics {
     pub fn upstream(&self, name: &str) -> Arc<UpstreamMetrics> {
         self.named(&self.upstreams, name, || {
             let help = "From a forwarded request's head to its response's head.";
-            UpstreamMetrics::new(histogram("postern_upstream_duration_seconds", help, &[("upstream", name)]))
+            UpstreamMetrics::new(histogram(
+                "postern_upstream_duration_seconds",
+                help,
+                &[("upstream", name)],
+            ))
         })
     }
 
@@ -155,8 +205,16 @@ impl Metrics {
         self.named(&self.listeners, name, || {
             let listener = [("listener", name)];
             ListenerMetrics::new(
-                gauge("postern_connections", "Connections that are open.", &listener),
-                counter("postern_connections_total", "Connections that were accepted.", &listener),
+                gauge(
+                    "postern_connections",
+                    "Connections that are open.",
+                    &listener,
+                ),
+                counter(
+                    "postern_connections_total",
+                    "Connections that were accepted.",
+                    &listener,
+                ),
             )
         })
     }
@@ -184,12 +242,15 @@ impl Metrics {
 
     /// A configuration was loaded, or could not be.
     pub fn config_reloaded(&self, outcome: ReloadOutcome) {
-        self.config_reloads.with_label_values(&[outcome.as_str()]).inc();
+        self.config_reloads
+            .with_label_values(&[outcome.as_str()])
+            .inc();
     }
 
     /// The number of the configuration in force.
     pub fn set_config_generation(&self, generation: u64) {
-        self.config_generation.set(i64::try_from(generation).unwrap_or(i64::MAX));
+        self.config_generation
+            .set(i64::try_from(generation).unwrap_or(i64::MAX));
     }
 
     /// An exchange began. Its end is noted by whoever records it.
@@ -227,7 +288,9 @@ impl Metrics {
         let mut families = self.registry.gather();
         families.extend(self.guests.gather());
         // Fails only for families without metrics, which are left out.
-        TextEncoder::new().encode_to_string(&families).unwrap_or_default()
+        TextEncoder::new()
+            .encode_to_string(&families)
+            .unwrap_or_default()
     }
 
     fn named<T: Handle>(&self, all: &Named<T>, name: &str, new: impl FnOnce() -> T) -> Arc<T> {
@@ -242,7 +305,11 @@ impl Metrics {
     }
 
     fn forget<T: Handle>(&self, all: &Named<T>, name: &str) {
-        if let Some(handle) = all.lock().unwrap_or_else(PoisonError::into_inner).remove(name) {
+        if let Some(handle) = all
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(name)
+        {
             for collector in handle.collectors() {
                 // The error would be that it is not there.
                 let _ = self.registry.unregister(collector);
@@ -252,7 +319,9 @@ impl Metrics {
 
     fn register(&self, collectors: Vec<Box<dyn Collector>>) {
         for collector in collectors {
-            self.registry.register(collector).expect("names and labels in this file are consistent");
+            self.registry
+                .register(collector)
+                .expect("names and labels in this file are consistent");
         }
     }
 }
@@ -264,15 +333,22 @@ trait Handle {
 }
 
 /// Names that plugins must not define, because these metrics are the gateway's.
-pub(super) const RESERVED_FOR_PLUGINS: [&str; 5] =
-    ["calls_total", "duration_seconds_total", "failures_total", "instances", "reloads_total"];
+pub(super) const RESERVED_FOR_PLUGINS: [&str; 5] = [
+    "calls_total",
+    "duration_seconds_total",
+    "failures_total",
+    "instances",
+    "reloads_total",
+];
 
 const VALID: &str = "names in this file are valid";
 
 type Labels<'a> = [(&'a str, &'a str)];
 
 fn options(name: &str, help: &str, labels: &Labels<'_>) -> Opts {
-    let labels = labels.iter().map(|(label, value)| ((*label).to_owned(), (*value).to_owned()));
+    let labels = labels
+        .iter()
+        .map(|(label, value)| ((*label).to_owned(), (*value).to_owned()));
     Opts::new(name, help).const_labels(labels.collect::<HashMap<_, _>>())
 }
 
@@ -293,7 +369,10 @@ fn gauge(name: &str, help: &str, labels: &Labels<'_>) -> IntGauge {
 }
 
 fn histogram(name: &str, help: &str, labels: &Labels<'_>) -> Histogram {
-    let options = HistogramOpts { common_opts: options(name, help, labels), buckets: DURATION_BUCKETS.to_vec() };
+    let options = HistogramOpts {
+        common_opts: options(name, help, labels),
+        buckets: DURATION_BUCKETS.to_vec(),
+    };
     Histogram::with_opts(options).expect(VALID)
 }
 

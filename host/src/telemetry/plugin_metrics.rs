@@ -68,32 +68,63 @@ pub(super) struct GuestRegistry {
 
 impl GuestRegistry {
     pub(super) fn prepare(&self, plugin: &str) -> Arc<GuestMetrics> {
-        let published = self.published.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = published.get(plugin).map(|metrics| metrics.all().cloned().collect()).unwrap_or_default();
+        let published = self
+            .published
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let before = published
+            .get(plugin)
+            .map(|metrics| metrics.all().cloned().collect())
+            .unwrap_or_default();
         let known = self.known.clone();
-        Arc::new(GuestMetrics { plugin: plugin.into(), metrics: Default::default(), define: Mutex::new(before), known })
+        Arc::new(GuestMetrics {
+            plugin: plugin.into(),
+            metrics: Default::default(),
+            define: Mutex::new(before),
+            known,
+        })
     }
 
     pub(super) fn publish(&self, metrics: &Arc<GuestMetrics>) {
         // What was defined before and is not now may go.
-        metrics.define.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        let mut published = self.published.lock().unwrap_or_else(PoisonError::into_inner);
+        metrics
+            .define
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+        let mut published = self
+            .published
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         published.insert(metrics.plugin.clone(), metrics.clone());
     }
 
     pub(super) fn forget(&self, plugin: &str) {
-        self.published.lock().unwrap_or_else(PoisonError::into_inner).remove(plugin);
+        self.published
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(plugin);
     }
 
     pub(super) fn gather(&self) -> Vec<MetricFamily> {
-        let published: Vec<_> =
-            self.published.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        let published: Vec<_> = self
+            .published
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .cloned()
+            .collect();
         let mut families: BTreeMap<String, MetricFamily> = BTreeMap::new();
         for series in published.iter().flat_map(|metrics| metrics.all()) {
-            let family = families.entry(series.full_name()).or_insert_with(|| series.family());
+            let family = families
+                .entry(series.full_name())
+                .or_insert_with(|| series.family());
             family.mut_metric().extend(series.gather());
         }
-        families.into_values().filter(|family| !family.get_metric().is_empty()).collect()
+        families
+            .into_values()
+            .filter(|family| !family.get_metric().is_empty())
+            .collect()
     }
 }
 
@@ -113,7 +144,12 @@ impl GuestMetrics {
     ///
     /// # Errors
     /// A sentence for the author of the plugin.
-    pub fn define(&self, kind: GuestMetricKind, name: &str, labels: &[String]) -> Result<u32, String> {
+    pub fn define(
+        &self,
+        kind: GuestMetricKind,
+        name: &str,
+        labels: &[String],
+    ) -> Result<u32, String> {
         check_name(name)?;
         check_labels(name, labels)?;
         let before = self.define.lock().unwrap_or_else(PoisonError::into_inner);
@@ -132,10 +168,14 @@ impl GuestMetrics {
                 return Ok(number);
             }
             if known.name() == name {
-                return Err(format!("metric \"{name}\" is defined twice, with another kind or other labels"));
+                return Err(format!(
+                    "metric \"{name}\" is defined twice, with another kind or other labels"
+                ));
             }
         }
-        Err(format!("metric \"{name}\": a plugin defines at most {MAX_METRICS} metrics"))
+        Err(format!(
+            "metric \"{name}\": a plugin defines at most {MAX_METRICS} metrics"
+        ))
     }
 
     /// Records a value.
@@ -143,21 +183,38 @@ impl GuestMetrics {
     /// # Errors
     /// When the call does not fit the definition; nothing is recorded then.
     pub fn observe(&self, metric: u32, value: f64, labels: &[String]) -> Result<(), ObserveError> {
-        let slot = usize::try_from(metric).ok().and_then(|number| self.metrics.get(number));
-        slot.and_then(OnceLock::get).ok_or(ObserveError::UnknownMetric)?.observe(value, labels)
+        let slot = usize::try_from(metric)
+            .ok()
+            .and_then(|number| self.metrics.get(number));
+        slot.and_then(OnceLock::get)
+            .ok_or(ObserveError::UnknownMetric)?
+            .observe(value, labels)
     }
 
     fn all(&self) -> impl Iterator<Item = &Arc<Series>> {
         self.metrics.iter().filter_map(OnceLock::get)
     }
 
-    fn new_series(&self, kind: GuestMetricKind, name: &str, labels: &[String]) -> Result<Arc<Series>, String> {
+    fn new_series(
+        &self,
+        kind: GuestMetricKind,
+        name: &str,
+        labels: &[String],
+    ) -> Result<Arc<Series>, String> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|series| series.strong_count() > 0);
-        let others = known.iter().filter_map(Weak::upgrade).filter(|other| *other.plugin() != *self.plugin);
-        if let Some(other) = others.into_iter().find(|other| other.name() == name && other.kind() != kind) {
+        let others = known
+            .iter()
+            .filter_map(Weak::upgrade)
+            .filter(|other| *other.plugin() != *self.plugin);
+        if let Some(other) = others
+            .into_iter()
+            .find(|other| other.name() == name && other.kind() != kind)
+        {
             let (kind, plugin) = (other.kind(), other.plugin());
-            return Err(format!("metric \"{name}\" is a {kind} of plugin \"{plugin}\"; a name has one kind"));
+            return Err(format!(
+                "metric \"{name}\" is a {kind} of plugin \"{plugin}\"; a name has one kind"
+            ));
         }
         let series = Arc::new(Series::new(self.plugin.clone(), kind, name, labels));
         known.push(Arc::downgrade(&series));
@@ -171,31 +228,46 @@ fn check_name(name: &str) -> Result<(), String> {
         return Err(format!("metric \"{name}\": the name is the gateway's own"));
     }
     // They would be taken for parts of a histogram.
-    if ["_bucket", "_sum", "_count"].iter().any(|ending| name.ends_with(ending)) {
-        return Err(format!("metric \"{name}\": a name cannot end in _bucket, _sum or _count"));
+    if ["_bucket", "_sum", "_count"]
+        .iter()
+        .any(|ending| name.ends_with(ending))
+    {
+        return Err(format!(
+            "metric \"{name}\": a name cannot end in _bucket, _sum or _count"
+        ));
     }
     Ok(())
 }
 
 fn check_labels(metric: &str, labels: &[String]) -> Result<(), String> {
     if labels.len() > MAX_LABELS {
-        return Err(format!("metric \"{metric}\": at most {MAX_LABELS} labels, these are {}", labels.len()));
+        return Err(format!(
+            "metric \"{metric}\": at most {MAX_LABELS} labels, these are {}",
+            labels.len()
+        ));
     }
     for (number, label) in labels.iter().enumerate() {
         check_word("label", label)?;
         if matches!(label.as_str(), "plugin" | "le") {
-            return Err(format!("metric \"{metric}\": the label \"{label}\" is the gateway's own"));
+            return Err(format!(
+                "metric \"{metric}\": the label \"{label}\" is the gateway's own"
+            ));
         }
         if labels.iter().take(number).any(|other| other == label) {
-            return Err(format!("metric \"{metric}\": the label \"{label}\" stands twice"));
+            return Err(format!(
+                "metric \"{metric}\": the label \"{label}\" stands twice"
+            ));
         }
     }
     Ok(())
 }
 
 fn check_word(what: &str, word: &str) -> Result<(), String> {
-    let valid = word.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'));
-    if valid && word.len() <= MAX_NAME && word.starts_with(|first: char| first.is_ascii_lowercase()) {
+    let valid = word
+        .bytes()
+        .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'));
+    if valid && word.len() <= MAX_NAME && word.starts_with(|first: char| first.is_ascii_lowercase())
+    {
         return Ok(());
     }
     Err(format!(

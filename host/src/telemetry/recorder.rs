@@ -28,9 +28,18 @@ impl ExchangeRecorder {
         upstreams: impl IntoIterator<Item = &'n Arc<str>>,
     ) -> Self {
         let routes = routes.into_iter().map(|name| metrics.route(name)).collect();
-        let upstreams = upstreams.into_iter().map(|name| (name.clone(), metrics.upstream(name))).collect();
+        let upstreams = upstreams
+            .into_iter()
+            .map(|name| (name.clone(), metrics.upstream(name)))
+            .collect();
         let unrouted = metrics.route("");
-        Self { metrics, access_log, routes, unrouted, upstreams }
+        Self {
+            metrics,
+            access_log,
+            routes,
+            unrouted,
+            upstreams,
+        }
     }
 
     /// Counts an exchange that begins. Each must be recorded in the end.
@@ -42,11 +51,20 @@ impl ExchangeRecorder {
 impl Recorder for ExchangeRecorder {
     fn record(&self, exchange: &Exchange) {
         let duration = exchange.elapsed();
-        let route = exchange.route_index.and_then(|index| self.routes.get(index)).unwrap_or(&self.unrouted);
+        let route = exchange
+            .route_index
+            .and_then(|index| self.routes.get(index))
+            .unwrap_or(&self.unrouted);
         // Without an answer, the client went away: 499, as in the access log.
         let status = exchange.status.unwrap_or(499);
         let source = exchange.status.and(exchange.source);
-        route.ended(status, source, duration, exchange.received(), exchange.response_bytes);
+        route.ended(
+            status,
+            source,
+            duration,
+            exchange.received(),
+            exchange.response_bytes,
+        );
         if let (Some(time), Some(upstream)) = (exchange.upstream_time, &exchange.upstream)
             && let Some(upstream) = self.upstreams.get(&**upstream)
         {

@@ -41,9 +41,17 @@ pub(super) fn clock() -> Clock {
 
 /// A request that was routed and answered by an upstream.
 pub(super) fn exchange(clock: &Clock) -> Exchange {
-    let (request, ()) = http::Request::get("/api/orders/17?full").body(()).unwrap().into_parts();
+    let (request, ()) = http::Request::get("/api/orders/17?full")
+        .body(())
+        .unwrap()
+        .into_parts();
     let address = SocketAddr::from(([192, 0, 2, 7], 40_000));
-    let consumer = Consumer { name: "mobile-app".into(), tier: None, groups: Vec::new(), custom_id: None };
+    let consumer = Consumer {
+        name: "mobile-app".into(),
+        tier: None,
+        groups: Vec::new(),
+        custom_id: None,
+    };
     Exchange {
         id: RequestId::Generated(0x0123_4567_89ab_cdef),
         started: clock.now(),
@@ -59,7 +67,10 @@ pub(super) fn exchange(clock: &Clock) -> Exchange {
         route: Some("orders".into()),
         route_index: Some(0),
         parameters: PathParameters::default(),
-        identity: Some(Identity { consumer: Arc::new(consumer), credential_id: "mobile-app".into() }),
+        identity: Some(Identity {
+            consumer: Arc::new(consumer),
+            credential_id: "mobile-app".into(),
+        }),
         notes: Vec::new(),
         outbound_calls: 0,
         upstream: Some("orders".into()),
@@ -96,10 +107,18 @@ pub(super) fn aborted(clock: &Clock) -> Exchange {
 
 /// Compares with a file of `tests/fixtures/telemetry`; `BLESS=1` writes it instead.
 pub(super) fn assert_golden(name: &str, found: &str) {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/telemetry").join(name);
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures/telemetry")
+        .join(name);
     if std::env::var_os("BLESS").is_some_and(|value| value == "1") {
         std::fs::write(&path, found).unwrap();
     }
-    let expected = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    assert_eq!(found, expected, "{} differs; BLESS=1 rewrites it", path.display());
+    let expected = std::fs::read_to_string(&path)
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    assert_eq!(
+        found,
+        expected,
+        "{} differs; BLESS=1 rewrites it",
+        path.display()
+    );
 }

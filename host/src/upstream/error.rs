@@ -61,18 +61,30 @@ impl UpstreamError {
     /// What a failed exchange with `target` means.
     pub(super) fn of(error: hyper::Error, target: &Arc<str>) -> Self {
         if let Some(body) = request_body_error(&error) {
-            return Self::RequestBody { too_large: matches!(body, BodyError::TooLarge), kind: body.to_string() };
+            return Self::RequestBody {
+                too_large: matches!(body, BodyError::TooLarge),
+                kind: body.to_string(),
+            };
         }
         let target = Arc::clone(target);
         if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
             return Self::Closed { target };
         }
         if error.is_parse() {
-            return Self::Protocol { target, source: error };
+            return Self::Protocol {
+                target,
+                source: error,
+            };
         }
-        match error.source().and_then(|source| source.downcast_ref::<std::io::Error>()) {
+        match error
+            .source()
+            .and_then(|source| source.downcast_ref::<std::io::Error>())
+        {
             Some(_) => Self::Closed { target },
-            None => Self::Protocol { target, source: error },
+            None => Self::Protocol {
+                target,
+                source: error,
+            },
         }
     }
 }

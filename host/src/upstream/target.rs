@@ -52,7 +52,12 @@ impl Target {
             true => format!("[{}]:{}", config.host, config.port),
             false => format!("{}:{}", config.host, config.port),
         };
-        Self { config, address: address.into(), clock, idle: (0..workers).map(|_| Slot::default()).collect() }
+        Self {
+            config,
+            address: address.into(),
+            clock,
+            idle: (0..workers).map(|_| Slot::default()).collect(),
+        }
     }
 
     /// `host:port`
@@ -75,17 +80,33 @@ impl Target {
             }
             // Usually it is ready; if not, the connection's task has yet to see the end of the last body.
             if sender.is_ready() || sender.ready().await.is_ok() {
-                return Some(Connection { sender, idle: Some(idle) });
+                return Some(Connection {
+                    sender,
+                    idle: Some(idle),
+                });
             }
         }
     }
 
     /// A new connection. Its task ends when the connection does.
     pub(super) async fn connect(&self, limit: Duration) -> Result<Connection, UpstreamError> {
-        let failed = |source| UpstreamError::Connect { target: Arc::clone(&self.address), source };
-        let stream = match tokio::time::timeout(limit, TcpStream::connect((&*self.config.host, self.config.port))).await {
+        let failed = |source| UpstreamError::Connect {
+            target: Arc::clone(&self.address),
+            source,
+        };
+        let stream = match tokio::time::timeout(
+            limit,
+            TcpStream::connect((&*self.config.host, self.config.port)),
+        )
+        .await
+        {
             Ok(connected) => connected.map_err(failed)?,
-            Err(_) => return Err(UpstreamError::ConnectTimeout { target: Arc::clone(&self.address), limit }),
+            Err(_) => {
+                return Err(UpstreamError::ConnectTimeout {
+                    target: Arc::clone(&self.address),
+                    limit,
+                });
+            }
         };
         // Without this, the last segment of a body waits for a delayed acknowledgement.
         stream.set_nodelay(true).map_err(failed)?;
@@ -103,14 +124,19 @@ impl Target {
     }
 
     fn keep(&self, worker: usize, sender: SendRequest<Body>, keep: Keep) {
-        let Some(mut idle) = self.slot(worker) else { return };
+        let Some(mut idle) = self.slot(worker) else {
+            return;
+        };
         if sender.is_closed() {
             return;
         }
         if idle.len() >= keep.max_idle {
             idle.pop_front();
         }
-        idle.push_back(Idle { sender, since: self.clock.now() });
+        idle.push_back(Idle {
+            sender,
+            since: self.clock.now(),
+        });
     }
 
     /// Closes connections that have been idle for too long, of all workers.
@@ -118,18 +144,29 @@ impl Target {
         let now = self.clock.now();
         for slot in &self.idle {
             let mut idle = slot.0.lock().unwrap_or_else(PoisonError::into_inner);
-            idle.retain(|entry| !entry.sender.is_closed() && now.saturating_sub(entry.since) <= keep.idle_timeout);
+            idle.retain(|entry| {
+                !entry.sender.is_closed() && now.saturating_sub(entry.since) <= keep.idle_timeout
+            });
         }
     }
 
     /// Idle connections of all workers.
     #[must_use]
     pub fn idle_connections(&self) -> usize {
-        self.idle.iter().map(|slot| slot.0.lock().unwrap_or_else(PoisonError::into_inner).len()).sum()
+        self.idle
+            .iter()
+            .map(|slot| slot.0.lock().unwrap_or_else(PoisonError::into_inner).len())
+            .sum()
     }
 
     fn slot(&self, worker: usize) -> Option<MutexGuard<'_, VecDeque<Idle>>> {
-        Some(self.idle.get(worker)?.0.lock().unwrap_or_else(PoisonError::into_inner))
+        Some(
+            self.idle
+                .get(worker)?
+                .0
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
     }
 }
 
@@ -143,7 +180,12 @@ pub(super) struct ConnectionLease {
 
 impl Lease for ConnectionLease {
     fn release(self: Box<Self>) {
-        let Self { target, sender, worker, keep } = *self;
+        let Self {
+            target,
+            sender,
+            worker,
+            keep,
+        } = *self;
         target.keep(worker, sender, keep);
     }
 }

@@ -9,36 +9,60 @@ const MESSAGE: &[u8] = b"Postern verifies this message.";
 const SIGNATURES: &str = include_str!("../../../tests/fixtures/keys/signatures.txt");
 
 fn fixture(name: &str) -> Vec<u8> {
-    std::fs::read(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/keys").join(name)).unwrap()
+    std::fs::read(
+        PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/fixtures/keys")
+            .join(name),
+    )
+    .unwrap()
 }
 
 fn position(key: &str) -> Position {
-    Position { file: Arc::new(PathBuf::new()), span: 0..0, key: key.into() }
+    Position {
+        file: Arc::new(PathBuf::new()),
+        span: 0..0,
+        key: key.into(),
+    }
 }
 
 fn key(name: &str, algorithm: Algorithm, id: Option<&str>, key: &[u8]) -> KeyConfig {
-    KeyConfig { name: name.into(), algorithm, id: id.map(Arc::from), key: Secret::new(key), position: position(name) }
+    KeyConfig {
+        name: name.into(),
+        algorithm,
+        id: id.map(Arc::from),
+        key: Secret::new(key),
+        position: position(name),
+    }
 }
 
 fn one(algorithm: Algorithm, secret: &[u8]) -> Result<Keys, String> {
-    Keys::build(&[key("it", algorithm, None, secret)], &[]).map_err(|errors| errors[0].message.clone())
+    Keys::build(&[key("it", algorithm, None, secret)], &[])
+        .map_err(|errors| errors[0].message.clone())
 }
 
 fn algorithm(name: &str) -> Algorithm {
     use Algorithm::*;
-    let all = [HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA];
-    all.into_iter().find(|algorithm| format!("{algorithm:?}") == name).unwrap()
+    let all = [
+        HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA,
+    ];
+    all.into_iter()
+        .find(|algorithm| format!("{algorithm:?}") == name)
+        .unwrap()
 }
 
 fn unhex(text: &str) -> Vec<u8> {
-    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
+    (0..text.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
+        .collect()
 }
 
 fn base64url(text: &str) -> Vec<u8> {
     let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let (mut bytes, mut bits, mut held) = (Vec::new(), 0u32, 0);
     for byte in text.bytes() {
-        bits = bits << 6 | u32::try_from(alphabet.iter().position(|other| *other == byte).unwrap()).unwrap();
+        bits = bits << 6
+            | u32::try_from(alphabet.iter().position(|other| *other == byte).unwrap()).unwrap();
         held += 6;
         if held >= 8 {
             held -= 8;
@@ -50,11 +74,20 @@ fn base64url(text: &str) -> Vec<u8> {
 
 /// Algorithm, key and signature of each line of the fixture.
 fn signatures() -> impl Iterator<Item = (Algorithm, Vec<u8>, Vec<u8>)> {
-    SIGNATURES.lines().filter(|line| !line.starts_with('#')).map(|line| {
-        let [name, key, signature] = line.split(' ').collect::<Vec<_>>()[..] else { panic!("{line}") };
-        let key = if key.ends_with(".pem") { fixture(key) } else { key.as_bytes().to_vec() };
-        (algorithm(name), key, unhex(signature))
-    })
+    SIGNATURES
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| {
+            let [name, key, signature] = line.split(' ').collect::<Vec<_>>()[..] else {
+                panic!("{line}")
+            };
+            let key = if key.ends_with(".pem") {
+                fixture(key)
+            } else {
+                key.as_bytes().to_vec()
+            };
+            (algorithm(name), key, unhex(signature))
+        })
 }
 
 #[test]
@@ -62,14 +95,36 @@ fn signatures_made_by_openssl_verify_for_every_algorithm() {
     let mut count = 0;
     for (algorithm, secret, signature) in signatures() {
         let keys = one(algorithm, &secret).unwrap();
-        let verify = |message, signature| keys.verify(KeyRef::Set("it"), None, algorithm, message, signature);
-        assert_eq!(verify(MESSAGE, &signature), Verification::Valid, "{algorithm:?}");
-        assert_eq!(verify(b"Another message.", &signature), Verification::BadSignature, "{algorithm:?}");
+        let verify = |message, signature| {
+            keys.verify(KeyRef::Set("it"), None, algorithm, message, signature)
+        };
+        assert_eq!(
+            verify(MESSAGE, &signature),
+            Verification::Valid,
+            "{algorithm:?}"
+        );
+        assert_eq!(
+            verify(b"Another message.", &signature),
+            Verification::BadSignature,
+            "{algorithm:?}"
+        );
         let mut wrong = signature.clone();
         wrong[7] ^= 1;
-        assert_eq!(verify(MESSAGE, &wrong), Verification::BadSignature, "{algorithm:?}");
-        for broken in [&[][..], &signature[1..], &[signature.as_slice(), b"x"].concat()] {
-            assert_eq!(verify(MESSAGE, broken), Verification::BadSignature, "{algorithm:?}");
+        assert_eq!(
+            verify(MESSAGE, &wrong),
+            Verification::BadSignature,
+            "{algorithm:?}"
+        );
+        for broken in [
+            &[][..],
+            &signature[1..],
+            &[signature.as_slice(), b"x"].concat(),
+        ] {
+            assert_eq!(
+                verify(MESSAGE, broken),
+                Verification::BadSignature,
+                "{algorithm:?}"
+            );
         }
         assert!(keys.warnings().is_empty(), "{algorithm:?}");
         count += 1;
@@ -80,7 +135,8 @@ fn signatures_made_by_openssl_verify_for_every_algorithm() {
 #[test]
 fn the_examples_of_rfc_7515_and_rfc_8037_verify() {
     let joe = "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ";
-    let secret = "AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow";
+    let secret =
+        "AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow";
     let rs256 = "cC4hiUPoj9Eetdgtv3hF80EGrhuB__dzERat0XF9g2VtQgr9PJbu3XOiZj5RZmh7AAuHIm4Bh-0Qc_lF5YKt_O8W2Fp5jujGbd\
                  s9uJdbF9CUAr7t1dnZcAcQjbKBYNX4BAynRFdiuB--f_nZLgrnbyTyWzO75vRK5h6xBArLIARNPvkSjtQBMHlb1L07Qe7K0GarZRmB\
                  _eSN9383LcOLn6_dO--xi12jzDwusC-eOkHWEsqtFZESc6BfI7noOPqvhJ1phCnvWh6IeYI2w9QOYEUipUTI8np6LbgGY9Fs98rqVt\
@@ -92,7 +148,12 @@ fn the_examples_of_rfc_7515_and_rfc_8037_verify() {
             format!("eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.{joe}"),
             "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk",
         ),
-        (Algorithm::RS256, fixture("rfc7515-a2.public.pem"), format!("eyJhbGciOiJSUzI1NiJ9.{joe}"), rs256),
+        (
+            Algorithm::RS256,
+            fixture("rfc7515-a2.public.pem"),
+            format!("eyJhbGciOiJSUzI1NiJ9.{joe}"),
+            rs256,
+        ),
         (
             Algorithm::ES256,
             fixture("rfc7515-a3.public.pem"),
@@ -107,23 +168,43 @@ fn the_examples_of_rfc_7515_and_rfc_8037_verify() {
         ),
     ] {
         let keys = one(algorithm, &key).unwrap();
-        let result = keys.verify(KeyRef::Set("it"), None, algorithm, message.as_bytes(), &base64url(signature));
+        let result = keys.verify(
+            KeyRef::Set("it"),
+            None,
+            algorithm,
+            message.as_bytes(),
+            &base64url(signature),
+        );
         assert_eq!(result, Verification::Valid, "{algorithm:?}");
     }
 }
 
 #[test]
 fn a_key_is_bound_to_its_algorithm() {
-    let (_, public, signature) = signatures().find(|(algorithm, ..)| *algorithm == Algorithm::RS256).unwrap();
+    let (_, public, signature) = signatures()
+        .find(|(algorithm, ..)| *algorithm == Algorithm::RS256)
+        .unwrap();
     let keys = one(Algorithm::RS256, &public).unwrap();
-    for algorithm in [Algorithm::HS256, Algorithm::RS512, Algorithm::PS256, Algorithm::ES256, Algorithm::EdDSA] {
+    for algorithm in [
+        Algorithm::HS256,
+        Algorithm::RS512,
+        Algorithm::PS256,
+        Algorithm::ES256,
+        Algorithm::EdDSA,
+    ] {
         let result = keys.verify(KeyRef::Set("it"), None, algorithm, MESSAGE, &signature);
         assert_eq!(result, Verification::AlgorithmNotAllowed, "{algorithm:?}");
     }
     // The attack that confuses RS256 and HS256: the public key as a shared secret.
     let hmac = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &public);
     let forged = aws_lc_rs::hmac::sign(&hmac, MESSAGE);
-    let result = keys.verify(KeyRef::Set("it"), None, Algorithm::HS256, MESSAGE, forged.as_ref());
+    let result = keys.verify(
+        KeyRef::Set("it"),
+        None,
+        Algorithm::HS256,
+        MESSAGE,
+        forged.as_ref(),
+    );
     assert_eq!(result, Verification::AlgorithmNotAllowed);
 }
 
@@ -131,9 +212,24 @@ fn a_key_is_bound_to_its_algorithm() {
 fn a_key_with_an_id_refuses_another_id() {
     let secret = [7; 32];
     let with_id = key("with", Algorithm::HS256, Some("k1"), &secret);
-    let keys = Keys::build(&[with_id, key("without", Algorithm::HS256, None, &secret)], &[]).unwrap();
-    let signature = aws_lc_rs::hmac::sign(&aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &secret), MESSAGE);
-    let verify = |name, id| keys.verify(KeyRef::Set(name), id, Algorithm::HS256, MESSAGE, signature.as_ref());
+    let keys = Keys::build(
+        &[with_id, key("without", Algorithm::HS256, None, &secret)],
+        &[],
+    )
+    .unwrap();
+    let signature = aws_lc_rs::hmac::sign(
+        &aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &secret),
+        MESSAGE,
+    );
+    let verify = |name, id| {
+        keys.verify(
+            KeyRef::Set(name),
+            id,
+            Algorithm::HS256,
+            MESSAGE,
+            signature.as_ref(),
+        )
+    };
     assert_eq!(verify("with", Some("k1")), Verification::Valid);
     assert_eq!(verify("with", Some("k2")), Verification::UnknownKey);
     assert_eq!(verify("with", None), Verification::Valid);
@@ -162,24 +258,61 @@ fn issuers_and_key_sets_do_not_mix() {
     assert_eq!(verify(KeyRef::Issuer("app")), Verification::BadSignature);
     assert_eq!(verify(KeyRef::Set("app")), Verification::UnknownKey);
     let warning = "the secret has 5 bytes, HS256 asks for 32 (RFC 7518, 3.2)".to_owned();
-    assert_eq!(keys.warnings(), [KeyError { position: position("consumer.app.jwt"), message: warning }]);
+    assert_eq!(
+        keys.warnings(),
+        [KeyError {
+            position: position("consumer.app.jwt"),
+            message: warning
+        }]
+    );
 }
 
 #[test]
 fn unusable_keys_are_refused_with_the_reason() {
-    let private = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIA==\n-----END PRIVATE KEY-----\n";
+    let private =
+        "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIA==\n-----END PRIVATE KEY-----\n";
     let certificate = "-----BEGIN CERTIFICATE-----\nMC4CAQAwBQYDK2Vw\n-----END CERTIFICATE-----\n";
-    let damaged = String::from_utf8(fixture("rsa.public.pem")).unwrap().replace("AQAB", "AAAA");
+    let damaged = String::from_utf8(fixture("rsa.public.pem"))
+        .unwrap()
+        .replace("AQAB", "AAAA");
     for (algorithm, key, reason) in [
-        (Algorithm::RS256, fixture("rsa-1024.public.pem"), "has 1024 bits, at least 2048"),
-        (Algorithm::RS256, fixture("p256.public.pem"), "needs a key of kind RSA, this is EC P-256"),
-        (Algorithm::ES256, fixture("p384.public.pem"), "needs a key of kind EC P-256, this is EC P-384"),
-        (Algorithm::ES384, fixture("ed25519.public.pem"), "this is Ed25519"),
+        (
+            Algorithm::RS256,
+            fixture("rsa-1024.public.pem"),
+            "has 1024 bits, at least 2048",
+        ),
+        (
+            Algorithm::RS256,
+            fixture("p256.public.pem"),
+            "needs a key of kind RSA, this is EC P-256",
+        ),
+        (
+            Algorithm::ES256,
+            fixture("p384.public.pem"),
+            "needs a key of kind EC P-256, this is EC P-384",
+        ),
+        (
+            Algorithm::ES384,
+            fixture("ed25519.public.pem"),
+            "this is Ed25519",
+        ),
         (Algorithm::EdDSA, fixture("rsa.public.pem"), "this is RSA"),
-        (Algorithm::EdDSA, fixture("rsa.public.pkcs1.pem"), "this is RSA"),
-        (Algorithm::HS256, fixture("rsa.public.pem"), "needs a shared secret, this is a PEM key"),
+        (
+            Algorithm::EdDSA,
+            fixture("rsa.public.pkcs1.pem"),
+            "this is RSA",
+        ),
+        (
+            Algorithm::HS256,
+            fixture("rsa.public.pem"),
+            "needs a shared secret, this is a PEM key",
+        ),
         (Algorithm::HS256, Vec::new(), "empty"),
-        (Algorithm::RS256, b"not pem".to_vec(), "needs a PEM public key of kind RSA"),
+        (
+            Algorithm::RS256,
+            b"not pem".to_vec(),
+            "needs a PEM public key of kind RSA",
+        ),
         (Algorithm::EdDSA, private.into(), "private key"),
         (Algorithm::EdDSA, certificate.into(), "certificate"),
         (Algorithm::RS256, damaged.into_bytes(), "damaged"),
@@ -191,9 +324,18 @@ fn unusable_keys_are_refused_with_the_reason() {
 
 #[test]
 fn all_bad_keys_are_reported_at_their_positions() {
-    let bad = [key("first", Algorithm::RS256, None, b"x"), key("second", Algorithm::HS256, None, b"")];
+    let bad = [
+        key("first", Algorithm::RS256, None, b"x"),
+        key("second", Algorithm::HS256, None, b""),
+    ];
     let errors = Keys::build(&bad, &[]).unwrap_err();
-    assert_eq!(errors.iter().map(|error| &*error.position.key).collect::<Vec<_>>(), ["first", "second"]);
+    assert_eq!(
+        errors
+            .iter()
+            .map(|error| &*error.position.key)
+            .collect::<Vec<_>>(),
+        ["first", "second"]
+    );
 }
 
 #[test]

@@ -35,14 +35,25 @@ impl Host for State {
 
     fn header_values(&mut self, name: String) -> Result<Vec<Vec<u8>>> {
         Ok(self.fact(|exchange| {
-            exchange.request.headers.get_all(name.as_str()).iter().map(|value| value.as_bytes().to_vec()).collect()
+            exchange
+                .request
+                .headers
+                .get_all(name.as_str())
+                .iter()
+                .map(|value| value.as_bytes().to_vec())
+                .collect()
         }))
     }
 
     fn headers(&mut self) -> Result<Vec<Header>> {
         Ok(self.fact(|exchange| {
             let headers = exchange.request.headers.iter();
-            headers.map(|(name, value)| Header { name: name.as_str().into(), value: value.as_bytes().into() }).collect()
+            headers
+                .map(|(name, value)| Header {
+                    name: name.as_str().into(),
+                    value: value.as_bytes().into(),
+                })
+                .collect()
         }))
     }
 
@@ -57,10 +68,15 @@ impl Host for State {
     fn attribute(&mut self, name: String) -> Result<Option<String>> {
         Ok(self.fact(|exchange| match name.as_str() {
             "client.address" => Some(exchange.client.to_string()),
-            "consumer" => exchange.identity.as_ref().map(|identity| identity.consumer.name.to_string()),
-            "consumer.tier" => {
-                exchange.identity.as_ref().and_then(|identity| identity.consumer.tier.as_deref()).map(str::to_owned)
-            }
+            "consumer" => exchange
+                .identity
+                .as_ref()
+                .map(|identity| identity.consumer.name.to_string()),
+            "consumer.tier" => exchange
+                .identity
+                .as_ref()
+                .and_then(|identity| identity.consumer.tier.as_deref())
+                .map(str::to_owned),
             "listener" => Some(exchange.peer.listener.to_string()),
             "upstream" => exchange.upstream.as_deref().map(str::to_owned),
             "upstream.target" => exchange.target.as_deref().map(str::to_owned),
@@ -70,19 +86,36 @@ impl Host for State {
 
     fn note(&mut self, key: String) -> Result<Option<Vec<u8>>> {
         Ok(self.fact(|exchange| {
-            exchange.notes.iter().find(|(other, _)| *other == key).map(|(_, value)| value.clone())
+            exchange
+                .notes
+                .iter()
+                .find(|(other, _)| *other == key)
+                .map(|(_, value)| value.clone())
         }))
     }
 
     fn set_note(&mut self, key: String, value: Vec<u8>) -> Result<()> {
-        let Some(exchange) = self.exchange.as_deref_mut() else { return Ok(()) };
+        let Some(exchange) = self.exchange.as_deref_mut() else {
+            return Ok(());
+        };
         exchange.notes.retain(|(other, _)| *other != key);
-        let size: usize = exchange.notes.iter().map(|(key, value)| key.len() + value.len()).sum();
+        let size: usize = exchange
+            .notes
+            .iter()
+            .map(|(key, value)| key.len() + value.len())
+            .sum();
         if exchange.notes.len() < MAX_NOTES && size + key.len() + value.len() <= MAX_NOTE_BYTES {
             exchange.notes.push((key, value));
         } else {
-            let message = format!("note {key:?} was dropped: at most {MAX_NOTES} notes of {MAX_NOTE_BYTES} bytes together");
-            super::log::line(tracing::Level::WARN, &self.shared.name, Some(exchange), &message);
+            let message = format!(
+                "note {key:?} was dropped: at most {MAX_NOTES} notes of {MAX_NOTE_BYTES} bytes together"
+            );
+            super::log::line(
+                tracing::Level::WARN,
+                &self.shared.name,
+                Some(exchange),
+                &message,
+            );
         }
         Ok(())
     }
@@ -92,7 +125,9 @@ impl Host for State {
 fn query_value(query: &str, name: &str) -> Option<String> {
     let decode = |text: &str| {
         let spaced = text.replace('+', " ");
-        percent_encoding::percent_decode_str(&spaced).decode_utf8_lossy().into_owned()
+        percent_encoding::percent_decode_str(&spaced)
+            .decode_utf8_lossy()
+            .into_owned()
     };
     query.split('&').find_map(|pair| {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));

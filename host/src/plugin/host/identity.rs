@@ -18,7 +18,11 @@ impl Host for State {
         Ok(found.as_ref().map(export))
     }
 
-    fn authenticate(&mut self, consumer: String, credential_id: String) -> Result<Result<(), String>> {
+    fn authenticate(
+        &mut self,
+        consumer: String,
+        credential_id: String,
+    ) -> Result<Result<(), String>> {
         let Some(exchange) = self.exchange.as_deref_mut() else {
             return Ok(Err("there is no exchange in configure".into()));
         };
@@ -26,17 +30,27 @@ impl Host for State {
             if *identity.consumer.name == *consumer {
                 return Ok(Ok(()));
             }
-            return Ok(Err(format!("the exchange belongs to consumer {:?} already", identity.consumer.name)));
+            return Ok(Err(format!(
+                "the exchange belongs to consumer {:?} already",
+                identity.consumer.name
+            )));
         }
         let Some(consumer) = self.shared.services.identities.by_name(&consumer) else {
             return Ok(Err(format!("there is no consumer {consumer:?}")));
         };
-        exchange.identity = Some(Identity { consumer, credential_id: credential_id.into() });
+        exchange.identity = Some(Identity {
+            consumer,
+            credential_id: credential_id.into(),
+        });
         Ok(Ok(()))
     }
 
     fn current(&mut self) -> Result<Option<Found>> {
-        Ok(self.exchange.as_deref().and_then(|exchange| exchange.identity.as_ref()).map(export))
+        Ok(self
+            .exchange
+            .as_deref()
+            .and_then(|exchange| exchange.identity.as_ref())
+            .map(export))
     }
 }
 
@@ -46,7 +60,11 @@ fn export(identity: &Identity) -> Found {
         consumer: Consumer {
             name: consumer.name.as_ref().into(),
             tier: consumer.tier.as_deref().map(str::to_owned),
-            groups: consumer.groups.iter().map(|group| group.as_ref().into()).collect(),
+            groups: consumer
+                .groups
+                .iter()
+                .map(|group| group.as_ref().into())
+                .collect(),
             custom_id: consumer.custom_id.as_deref().map(str::to_owned),
         },
         credential_id: identity.credential_id.as_ref().into(),

@@ -23,12 +23,20 @@ impl Host for State {
             Key::Issuer(issuer) => KeyName::Issuer(issuer),
         };
         let keys = &self.shared.services.keys;
-        Ok(match keys.verify(name, key_id.as_deref(), import(algorithm), &message, &signature) {
-            Verified::Valid => Verification::Valid,
-            Verified::BadSignature => Verification::BadSignature,
-            Verified::UnknownKey => Verification::UnknownKey,
-            Verified::AlgorithmNotAllowed => Verification::AlgorithmNotAllowed,
-        })
+        Ok(
+            match keys.verify(
+                name,
+                key_id.as_deref(),
+                import(algorithm),
+                &message,
+                &signature,
+            ) {
+                Verified::Valid => Verification::Valid,
+                Verified::BadSignature => Verification::BadSignature,
+                Verified::UnknownKey => Verification::UnknownKey,
+                Verified::AlgorithmNotAllowed => Verification::AlgorithmNotAllowed,
+            },
+        )
     }
 
     fn sha256(&mut self, data: Vec<u8>) -> Result<Vec<u8>> {

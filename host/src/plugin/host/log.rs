@@ -26,9 +26,19 @@ impl Host for State {
         let message = message.get(..end).unwrap_or_default();
         if message.chars().any(char::is_control) {
             let escaped: String = message.chars().flat_map(escape_control).collect();
-            line(severity, &self.shared.name, self.exchange.as_deref(), &escaped);
+            line(
+                severity,
+                &self.shared.name,
+                self.exchange.as_deref(),
+                &escaped,
+            );
         } else {
-            line(severity, &self.shared.name, self.exchange.as_deref(), message);
+            line(
+                severity,
+                &self.shared.name,
+                self.exchange.as_deref(),
+                message,
+            );
         }
         Ok(())
     }
@@ -43,16 +53,36 @@ fn escape_control(character: char) -> impl Iterator<Item = char> {
 
 fn lowest_level() -> Level {
     let target_enabled = [
-        (tracing::enabled!(target: "postern::plugin", Severity::TRACE), Level::Trace),
-        (tracing::enabled!(target: "postern::plugin", Severity::DEBUG), Level::Debug),
-        (tracing::enabled!(target: "postern::plugin", Severity::INFO), Level::Info),
-        (tracing::enabled!(target: "postern::plugin", Severity::WARN), Level::Warn),
+        (
+            tracing::enabled!(target: "postern::plugin", Severity::TRACE),
+            Level::Trace,
+        ),
+        (
+            tracing::enabled!(target: "postern::plugin", Severity::DEBUG),
+            Level::Debug,
+        ),
+        (
+            tracing::enabled!(target: "postern::plugin", Severity::INFO),
+            Level::Info,
+        ),
+        (
+            tracing::enabled!(target: "postern::plugin", Severity::WARN),
+            Level::Warn,
+        ),
     ];
-    target_enabled.into_iter().find_map(|(enabled, level)| enabled.then_some(level)).unwrap_or(Level::Error)
+    target_enabled
+        .into_iter()
+        .find_map(|(enabled, level)| enabled.then_some(level))
+        .unwrap_or(Level::Error)
 }
 
 /// Writes one line about a plugin, with the exchange that it served.
-pub(in crate::plugin) fn line(level: Severity, plugin: &str, exchange: Option<&Exchange>, message: &str) {
+pub(in crate::plugin) fn line(
+    level: Severity,
+    plugin: &str,
+    exchange: Option<&Exchange>,
+    message: &str,
+) {
     let id = exchange.map(|exchange| tracing::field::display(&exchange.id));
     let route = exchange.map(Exchange::route_name);
     macro_rules! write {

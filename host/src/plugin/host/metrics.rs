@@ -7,7 +7,12 @@ use crate::plugin::state::State;
 use crate::telemetry::GuestMetricKind;
 
 impl Host for State {
-    fn define(&mut self, kind: Kind, name: String, labels: Vec<String>) -> Result<Result<u32, String>> {
+    fn define(
+        &mut self,
+        kind: Kind,
+        name: String,
+        labels: Vec<String>,
+    ) -> Result<Result<u32, String>> {
         if self.exchange.is_some() {
             return Ok(Err("metrics are defined in configure only".into()));
         }
@@ -21,7 +26,12 @@ impl Host for State {
 
     fn observe(&mut self, metric: u32, value: f64, labels: Vec<String>) -> Result<()> {
         if let Err(error) = self.shared.guest_metrics.observe(metric, value, &labels) {
-            super::log::line(tracing::Level::WARN, &self.shared.name, self.exchange.as_deref(), &error.to_string());
+            super::log::line(
+                tracing::Level::WARN,
+                &self.shared.name,
+                self.exchange.as_deref(),
+                &error.to_string(),
+            );
         }
         Ok(())
     }

@@ -8,7 +8,9 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use wasmtime::Result;
 
-use crate::plugin::bindings::postern::plugin::outbound::{Host, OutboundError, OutboundRequest, OutboundResponse};
+use crate::plugin::bindings::postern::plugin::outbound::{
+    Host, OutboundError, OutboundRequest, OutboundResponse,
+};
 use crate::plugin::bindings::postern::plugin::types::HeaderResult as Header;
 use crate::plugin::convert;
 use crate::plugin::ports::{self, OutboundFailure, OutboundFuture};
@@ -17,7 +19,10 @@ use crate::plugin::state::{Shared, State};
 type Answer = Result<OutboundResponse, OutboundError>;
 
 impl Host for State {
-    async fn send(&mut self, request: OutboundRequest) -> Result<Result<OutboundResponse, OutboundError>> {
+    async fn send(
+        &mut self,
+        request: OutboundRequest,
+    ) -> Result<Result<OutboundResponse, OutboundError>> {
         let begun = self.begin(request);
         let answer = finish(begun).await;
         self.waited = true;
@@ -25,7 +30,10 @@ impl Host for State {
     }
 
     async fn send_all(&mut self, requests: Vec<OutboundRequest>) -> Result<Vec<Answer>> {
-        let begun: Vec<_> = requests.into_iter().map(|request| self.begin(request)).collect();
+        let begun: Vec<_> = requests
+            .into_iter()
+            .map(|request| self.begin(request))
+            .collect();
         let answers = join_all(begun.into_iter().map(finish)).await;
         self.waited = true;
         Ok(answers)
@@ -39,10 +47,15 @@ impl State {
     fn begin(&mut self, request: OutboundRequest) -> Begun {
         let budget = &self.shared.budget;
         let Some(exchange) = self.exchange.as_deref_mut() else {
-            return Err(OutboundError::Denied("configure cannot call upstreams".into()));
+            return Err(OutboundError::Denied(
+                "configure cannot call upstreams".into(),
+            ));
         };
         if exchange.outbound_calls >= budget.outbound_calls {
-            let message = format!("the exchange has used its {} outbound calls", budget.outbound_calls);
+            let message = format!(
+                "the exchange has used its {} outbound calls",
+                budget.outbound_calls
+            );
             return Err(OutboundError::Denied(message));
         }
         exchange.outbound_calls += 1;
@@ -72,7 +85,9 @@ impl Place {
         let under_way: &AtomicU32 = &shared.outbound_under_way;
         if under_way.fetch_add(1, Ordering::Relaxed) >= limit {
             under_way.fetch_sub(1, Ordering::Relaxed);
-            return Err(OutboundError::Denied(format!("{limit} outbound requests of this plugin are under way already")));
+            return Err(OutboundError::Denied(format!(
+                "{limit} outbound requests of this plugin are under way already"
+            )));
         }
         Ok(Self(Arc::clone(shared)))
     }
@@ -84,10 +99,20 @@ impl Drop for Place {
     }
 }
 
-fn prepare(shared: &Shared, request: OutboundRequest) -> Result<ports::OutboundRequest, OutboundError> {
-    let upstream = shared.upstreams.iter().find(|granted| ***granted == *request.upstream).ok_or_else(|| {
-        OutboundError::Denied(format!("upstream {:?} is not among the plugin's upstreams", request.upstream))
-    })?;
+fn prepare(
+    shared: &Shared,
+    request: OutboundRequest,
+) -> Result<ports::OutboundRequest, OutboundError> {
+    let upstream = shared
+        .upstreams
+        .iter()
+        .find(|granted| ***granted == *request.upstream)
+        .ok_or_else(|| {
+            OutboundError::Denied(format!(
+                "upstream {:?} is not among the plugin's upstreams",
+                request.upstream
+            ))
+        })?;
     let budget = &shared.budget;
     let denied = |problem: String| OutboundError::Denied(problem);
     let mut message = http::Request::new(Bytes::from(request.body));
@@ -105,7 +130,12 @@ fn prepare(shared: &Shared, request: OutboundRequest) -> Result<ports::OutboundR
         Ok(0) | Err(_) => budget.body_size,
         Ok(bytes) => bytes.min(budget.body_size),
     };
-    Ok(ports::OutboundRequest { upstream: Arc::clone(upstream), request: message, timeout, max_body })
+    Ok(ports::OutboundRequest {
+        upstream: Arc::clone(upstream),
+        request: message,
+        timeout,
+        max_body,
+    })
 }
 
 fn export(response: http::Response<Bytes>) -> OutboundResponse {
@@ -113,7 +143,12 @@ fn export(response: http::Response<Bytes>) -> OutboundResponse {
     let headers = parts.headers.iter();
     OutboundResponse {
         status: parts.status.as_u16(),
-        headers: headers.map(|(name, value)| Header { name: name.as_str().into(), value: value.as_bytes().into() }).collect(),
+        headers: headers
+            .map(|(name, value)| Header {
+                name: name.as_str().into(),
+                value: value.as_bytes().into(),
+            })
+            .collect(),
         body: body.into(),
     }
 }

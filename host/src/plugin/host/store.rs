@@ -11,13 +11,20 @@ use crate::plugin::state::State;
 impl Host for State {
     fn get(&mut self, key: String) -> Result<Result<Option<Entry>, StoreError>> {
         let entry = self.shared.services.stores.get(&self.shared.name, &key);
-        let entry = entry.map(|entry| entry.map(|(value, version)| Entry { value: value.into(), version }));
+        let entry = entry.map(|entry| {
+            entry.map(|(value, version)| Entry {
+                value: value.into(),
+                version,
+            })
+        });
         Ok(entry.map_err(export))
     }
 
     fn set(&mut self, key: String, value: Vec<u8>, ttl_ms: u64) -> Result<Result<(), StoreError>> {
         let stores = &self.shared.services.stores;
-        Ok(stores.set(&self.shared.name, &key, value.into(), ttl(ttl_ms)).map_err(export))
+        Ok(stores
+            .set(&self.shared.name, &key, value.into(), ttl(ttl_ms))
+            .map_err(export))
     }
 
     fn compare_and_set(
@@ -28,17 +35,25 @@ impl Host for State {
         ttl_ms: u64,
     ) -> Result<Result<u64, StoreError>> {
         let stores = &self.shared.services.stores;
-        let version = stores.compare_and_set(&self.shared.name, &key, expected, value.into(), ttl(ttl_ms));
+        let version =
+            stores.compare_and_set(&self.shared.name, &key, expected, value.into(), ttl(ttl_ms));
         Ok(version.map_err(export))
     }
 
     fn delete(&mut self, key: String) -> Result<Result<(), StoreError>> {
-        Ok(self.shared.services.stores.delete(&self.shared.name, &key).map_err(export))
+        Ok(self
+            .shared
+            .services
+            .stores
+            .delete(&self.shared.name, &key)
+            .map_err(export))
     }
 
     fn add(&mut self, key: String, delta: i64, ttl_ms: u64) -> Result<Result<i64, StoreError>> {
         let stores = &self.shared.services.stores;
-        Ok(stores.add(&self.shared.name, &key, delta, ttl(ttl_ms)).map_err(export))
+        Ok(stores
+            .add(&self.shared.name, &key, delta, ttl(ttl_ms))
+            .map_err(export))
     }
 }
 

@@ -73,7 +73,12 @@ impl Entry {
     fn new(hash: u64, key: Key<'_>) -> Self {
         let namespace_length = u32::try_from(key.namespace.len()).unwrap_or(u32::MAX);
         let text = [key.namespace, key.key].concat().into();
-        Self { hash, key: text, namespace_length, counters: SmallVec::new() }
+        Self {
+            hash,
+            key: text,
+            namespace_length,
+            counters: SmallVec::new(),
+        }
     }
 
     fn is(&self, hash: u64, key: Key<'_>) -> bool {
@@ -97,7 +102,10 @@ impl Entry {
         for (number, limit) in limits.iter().enumerate() {
             let window = super::nanos(limit.window);
             let (taken, rest) = places.split_at_mut(number);
-            let known = self.counters.iter().position(|counter| counter.window == window);
+            let known = self
+                .counters
+                .iter()
+                .position(|counter| counter.window == window);
             let place = known.unwrap_or_else(|| self.place_for(window, now, taken));
             if let Some(slot) = rest.first_mut() {
                 *slot = place;
@@ -108,10 +116,24 @@ impl Entry {
 
     /// A new counter, in the place of a closed one, or of the one that ends first when there are too many.
     fn place_for(&mut self, window: u64, now: u64, taken: &[usize]) -> usize {
-        let new = Counter { window, begun: now, used: 0 };
+        let new = Counter {
+            window,
+            begun: now,
+            used: 0,
+        };
         let full = self.counters.len() >= MAX_LIMITS;
-        let free = self.counters.iter_mut().enumerate().filter(|(place, _)| !taken.contains(place));
-        let oldest = free.min_by_key(|(_, counter)| if counter.is_open(now) { counter.ends() } else { 0 });
+        let free = self
+            .counters
+            .iter_mut()
+            .enumerate()
+            .filter(|(place, _)| !taken.contains(place));
+        let oldest = free.min_by_key(|(_, counter)| {
+            if counter.is_open(now) {
+                counter.ends()
+            } else {
+                0
+            }
+        });
         if let Some((place, counter)) = oldest
             && (full || !counter.is_open(now))
         {
@@ -123,17 +145,26 @@ impl Entry {
     }
 
     fn used(&self, place: usize, now: u64) -> u64 {
-        self.counters.get(place).filter(|counter| counter.is_open(now)).map_or(0, |counter| counter.used)
+        self.counters
+            .get(place)
+            .filter(|counter| counter.is_open(now))
+            .map_or(0, |counter| counter.used)
     }
 
     fn take(&mut self, limits: &[LimitConfig], cost: u64, now: u64) -> Decisions {
         let places = self.places(limits, now);
         let before = places.map(|place| self.used(place, now));
         let fits = |used: u64, limit: &LimitConfig| used.saturating_add(cost) <= limit.amount;
-        let all = limits.iter().zip(before).all(|(limit, used)| fits(used, limit));
+        let all = limits
+            .iter()
+            .zip(before)
+            .all(|(limit, used)| fits(used, limit));
         let mut decisions = Decisions::new();
         for ((limit, place), used) in limits.iter().zip(places).zip(before) {
-            let counter = self.counters.get_mut(place).expect("every limit was given a counter");
+            let counter = self
+                .counters
+                .get_mut(place)
+                .expect("every limit was given a counter");
             let after = if all { used.saturating_add(cost) } else { used };
             if used == 0 {
                 counter.begun = now;
@@ -154,7 +185,12 @@ impl Entry {
 impl Shard {
     pub(super) fn new(capacity: usize) -> Self {
         let capacity = capacity.min(u32::MAX as usize);
-        Self { index: HashTable::new(), entries: Vec::new(), capacity, hand: 0 }
+        Self {
+            index: HashTable::new(),
+            entries: Vec::new(),
+            capacity,
+            hand: 0,
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -167,11 +203,24 @@ impl Shard {
         self.entries.capacity() + self.index.capacity()
     }
 
-    pub(super) fn take(&mut self, hash: u64, key: Key<'_>, limits: &[LimitConfig], cost: u64, now: u64) -> Decisions {
+    pub(super) fn take(
+        &mut self,
+        hash: u64,
+        key: Key<'_>,
+        limits: &[LimitConfig],
+        cost: u64,
+        now: u64,
+    ) -> Decisions {
         let Self { index, entries, .. } = self;
-        let is = |place: &u32| entries.get(*place as usize).is_some_and(|entry| entry.is(hash, key));
+        let is = |place: &u32| {
+            entries
+                .get(*place as usize)
+                .is_some_and(|entry| entry.is(hash, key))
+        };
         if let Some(place) = index.find(hash, is) {
-            let entry = entries.get_mut(*place as usize).expect("the index holds places of entries");
+            let entry = entries
+                .get_mut(*place as usize)
+                .expect("the index holds places of entries");
             return entry.take(limits, cost, now);
         }
         let mut entry = Entry::new(hash, key);
@@ -187,9 +236,11 @@ impl Shard {
         if self.entries.len() >= self.capacity {
             self.make_room(now);
         }
-        let place = u32::try_from(self.entries.len()).expect("a shard holds at most u32::MAX entries");
+        let place =
+            u32::try_from(self.entries.len()).expect("a shard holds at most u32::MAX entries");
         let entries = &self.entries;
-        self.index.insert_unique(entry.hash, place, |place| hash_at(entries, *place));
+        self.index
+            .insert_unique(entry.hash, place, |place| hash_at(entries, *place));
         self.entries.push(entry);
     }
 
@@ -199,7 +250,9 @@ impl Shard {
         let mut closed: SmallVec<[usize; SAMPLE]> = SmallVec::new();
         for step in 0..SAMPLE.min(self.entries.len()) {
             let place = (self.hand + step) % self.entries.len();
-            let Some(entry) = self.entries.get(place) else { continue };
+            let Some(entry) = self.entries.get(place) else {
+                continue;
+            };
             if !entry.is_open(now) {
                 closed.push(place);
             } else if first.is_none_or(|(ends, _)| entry.ends() < ends) {
@@ -219,12 +272,19 @@ impl Shard {
 
     fn remove(&mut self, place: usize) {
         let last = self.entries.len() - 1;
-        let (Ok(old), Ok(moved)) = (u32::try_from(place), u32::try_from(last)) else { return };
-        if let Ok(slot) = self.index.find_entry(hash_at(&self.entries, old), |other| *other == old) {
+        let (Ok(old), Ok(moved)) = (u32::try_from(place), u32::try_from(last)) else {
+            return;
+        };
+        if let Ok(slot) = self
+            .index
+            .find_entry(hash_at(&self.entries, old), |other| *other == old)
+        {
             slot.remove();
         }
         if place != last
-            && let Some(slot) = self.index.find_mut(hash_at(&self.entries, moved), |other| *other == moved)
+            && let Some(slot) = self
+                .index
+                .find_mut(hash_at(&self.entries, moved), |other| *other == moved)
         {
             *slot = old;
         }
@@ -237,7 +297,11 @@ impl Shard {
         let until = from.saturating_sub(SWEEP_STEP);
         // Downwards: what moves into a gap has been looked at.
         for place in (until..from).rev() {
-            if self.entries.get(place).is_some_and(|entry| !entry.is_open(now)) {
+            if self
+                .entries
+                .get(place)
+                .is_some_and(|entry| !entry.is_open(now))
+            {
                 self.remove(place);
             }
         }
@@ -245,7 +309,8 @@ impl Shard {
             // After a flood, the memory goes back.
             self.entries.shrink_to(2 * self.entries.len());
             let entries = &self.entries;
-            self.index.shrink_to(2 * entries.len(), |place| hash_at(entries, *place));
+            self.index
+                .shrink_to(2 * entries.len(), |place| hash_at(entries, *place));
         }
         until
     }

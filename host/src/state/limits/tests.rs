@@ -10,7 +10,10 @@ use super::*;
 const KEYS: usize = 100_000;
 
 fn limit(amount: u64, window_ms: u64) -> LimitConfig {
-    LimitConfig { amount, window: Duration::from_millis(window_ms) }
+    LimitConfig {
+        amount,
+        window: Duration::from_millis(window_ms),
+    }
 }
 
 fn ms(ms: u64) -> Duration {
@@ -27,13 +30,45 @@ fn a_window_begins_with_the_first_request_and_ends_after_its_length() {
     let limits = Limits::new(KEYS);
     let two = limit(2, 1_000);
     let decision = take(&limits, "k", two, 500);
-    assert_eq!(decision, Decision { allowed: true, limit: two, remaining: 1, reset: ms(1_000) });
+    assert_eq!(
+        decision,
+        Decision {
+            allowed: true,
+            limit: two,
+            remaining: 1,
+            reset: ms(1_000)
+        }
+    );
     let decision = take(&limits, "k", two, 1_499);
-    assert_eq!(decision, Decision { allowed: true, limit: two, remaining: 0, reset: ms(1) });
+    assert_eq!(
+        decision,
+        Decision {
+            allowed: true,
+            limit: two,
+            remaining: 0,
+            reset: ms(1)
+        }
+    );
     let decision = take(&limits, "k", two, 1_499);
-    assert_eq!(decision, Decision { allowed: false, limit: two, remaining: 0, reset: ms(1) });
+    assert_eq!(
+        decision,
+        Decision {
+            allowed: false,
+            limit: two,
+            remaining: 0,
+            reset: ms(1)
+        }
+    );
     let decision = take(&limits, "k", two, 1_500);
-    assert_eq!(decision, Decision { allowed: true, limit: two, remaining: 1, reset: ms(1_000) });
+    assert_eq!(
+        decision,
+        Decision {
+            allowed: true,
+            limit: two,
+            remaining: 1,
+            reset: ms(1_000)
+        }
+    );
 }
 
 #[test]
@@ -50,7 +85,12 @@ fn either_all_limits_count_or_none() {
     let limits = Limits::new(KEYS);
     let both = [limit(10, 1_000), limit(1, 100)];
     let take = |now| limits.take("plugin", "k", &both, 1, ms(now)).unwrap();
-    let state = |decisions: &Decisions| decisions.iter().map(|one| (one.allowed, one.remaining)).collect::<Vec<_>>();
+    let state = |decisions: &Decisions| {
+        decisions
+            .iter()
+            .map(|one| (one.allowed, one.remaining))
+            .collect::<Vec<_>>()
+    };
     assert_eq!(state(&take(0)), [(true, 9), (true, 0)]);
     assert_eq!(state(&take(1)), [(true, 9), (false, 0)]);
     assert_eq!(state(&take(100)), [(true, 8), (true, 0)]);
@@ -72,7 +112,10 @@ fn a_cost_counts_as_a_whole() {
 fn looking_and_being_refused_begin_no_window_and_take_no_room() {
     let limits = Limits::new(KEYS);
     let one = [limit(1, 1_000)];
-    assert_eq!(limits.take("p", "k", &one, 0, ms(0)).unwrap()[0].reset, ms(1_000));
+    assert_eq!(
+        limits.take("p", "k", &one, 0, ms(0)).unwrap()[0].reset,
+        ms(1_000)
+    );
     assert!(!limits.take("p", "k", &one, 2, ms(0)).unwrap()[0].allowed);
     assert_eq!(limits.keys(), 0);
     assert_eq!(take(&limits, "k", one[0], 999).reset, ms(1_000));
@@ -82,8 +125,17 @@ fn looking_and_being_refused_begin_no_window_and_take_no_room() {
 fn namespaces_and_keys_are_apart() {
     let limits = Limits::new(KEYS);
     let one = [limit(1, 1_000)];
-    for (namespace, key) in [("a", "bc"), ("ab", "c"), ("abc", ""), ("", "abc"), ("a", "b")] {
-        assert!(limits.take(namespace, key, &one, 1, ms(0)).unwrap()[0].allowed, "{namespace} {key}");
+    for (namespace, key) in [
+        ("a", "bc"),
+        ("ab", "c"),
+        ("abc", ""),
+        ("", "abc"),
+        ("a", "b"),
+    ] {
+        assert!(
+            limits.take(namespace, key, &one, 1, ms(0)).unwrap()[0].allowed,
+            "{namespace} {key}"
+        );
     }
     assert!(!limits.take("ab", "c", &one, 1, ms(0)).unwrap()[0].allowed);
 }
@@ -94,9 +146,15 @@ fn a_changed_amount_goes_on_and_a_changed_window_begins_anew() {
     assert!(take(&limits, "k", limit(1, 1_000), 0).allowed);
     assert!(!take(&limits, "k", limit(1, 1_000), 1).allowed);
     let decision = take(&limits, "k", limit(3, 1_000), 2);
-    assert_eq!((decision.allowed, decision.remaining, decision.reset), (true, 1, ms(998)));
+    assert_eq!(
+        (decision.allowed, decision.remaining, decision.reset),
+        (true, 1, ms(998))
+    );
     assert!(take(&limits, "k", limit(1, 2_000), 3).allowed);
-    assert!(!take(&limits, "k", limit(1, 1_000), 4).allowed, "the counter of the other window is still there");
+    assert!(
+        !take(&limits, "k", limit(1, 1_000), 4).allowed,
+        "the counter of the other window is still there"
+    );
 }
 
 #[test]
@@ -108,21 +166,51 @@ fn limits_with_the_same_window_share_a_counter() {
         let decisions = take();
         assert_eq!((decisions[0].remaining, decisions[1].remaining), left);
     }
-    assert_eq!(take().iter().map(|one| one.allowed).collect::<Vec<_>>(), [true, false]);
+    assert_eq!(
+        take().iter().map(|one| one.allowed).collect::<Vec<_>>(),
+        [true, false]
+    );
 }
 
 #[test]
 fn what_is_out_of_range_is_named() {
     let limits = Limits::new(KEYS);
-    let error = |key: &str, list: &[LimitConfig]| limits.take("p", key, list, 1, ms(0)).unwrap_err().to_string();
+    let error = |key: &str, list: &[LimitConfig]| {
+        limits
+            .take("p", key, list, 1, ms(0))
+            .unwrap_err()
+            .to_string()
+    };
     let good = limit(1, 1_000);
-    assert_eq!(error(&"k".repeat(513), &[good]), "a key has at most 512 bytes, this has 513");
-    assert_eq!(error("k", &[good; 9]), "at most 8 limits are checked at once, these are 9");
-    assert_eq!(error("k", &[good, limit(0, 1_000)]), "limit 2: the amount is 1 to 4294967295, this is 0");
+    assert_eq!(
+        error(&"k".repeat(513), &[good]),
+        "a key has at most 512 bytes, this has 513"
+    );
+    assert_eq!(
+        error("k", &[good; 9]),
+        "at most 8 limits are checked at once, these are 9"
+    );
+    assert_eq!(
+        error("k", &[good, limit(0, 1_000)]),
+        "limit 2: the amount is 1 to 4294967295, this is 0"
+    );
     assert!(error("k", &[limit(1 << 32, 1_000)]).starts_with("limit 1: the amount"));
-    assert_eq!(error("k", &[limit(1, 0)]), "limit 1: the window is 1 ms to 31 days, this is 0ns");
+    assert_eq!(
+        error("k", &[limit(1, 0)]),
+        "limit 1: the window is 1 ms to 31 days, this is 0ns"
+    );
     assert!(error("k", &[limit(1, 31 * 86_400_000 + 1)]).starts_with("limit 1: the window"));
-    assert!(limits.take("p", "k", &[limit(u64::from(u32::MAX), 31 * 86_400_000); 8], 1, ms(0)).is_ok());
+    assert!(
+        limits
+            .take(
+                "p",
+                "k",
+                &[limit(u64::from(u32::MAX), 31 * 86_400_000); 8],
+                1,
+                ms(0)
+            )
+            .is_ok()
+    );
     assert!(limits.take("p", "k", &[], 1, ms(0)).unwrap().is_empty());
 }
 
@@ -163,7 +251,11 @@ fn a_million_invented_keys_neither_grow_the_memory_nor_deny_anybody() {
     assert!(limits.keys() > 9_000, "room is used: {}", limits.keys());
     assert!(take(&limits, "honest", one, 1_000).allowed);
     assert!(!take(&limits, "honest", one, 1_000).allowed);
-    let room: usize = limits.shards.iter().map(|shard| shard.lock().unwrap().room()).sum();
+    let room: usize = limits
+        .shards
+        .iter()
+        .map(|shard| shard.lock().unwrap().room())
+        .sum();
     assert!(room <= 60_000, "{room}");
 }
 
@@ -185,7 +277,12 @@ fn closed_entries_go_before_open_ones() {
 fn a_sweep_forgets_idle_keys_and_gives_memory_back() {
     let limits = Limits::new(KEYS);
     for number in 0..50_000 {
-        take(&limits, &format!("{number}"), limit(1, 1_000 + number % 2 * 1_000), 0);
+        take(
+            &limits,
+            &format!("{number}"),
+            limit(1, 1_000 + number % 2 * 1_000),
+            0,
+        );
     }
     limits.sweep(ms(1_500));
     assert_eq!(limits.keys(), 25_000);
@@ -195,7 +292,11 @@ fn a_sweep_forgets_idle_keys_and_gives_memory_back() {
     assert_eq!(limits.keys(), 0);
     // The second sweep, because the first still had entries to move.
     limits.sweep(ms(10_000));
-    let room: usize = limits.shards.iter().map(|shard| shard.lock().unwrap().room()).sum();
+    let room: usize = limits
+        .shards
+        .iter()
+        .map(|shard| shard.lock().unwrap().room())
+        .sum();
     assert!(room < 50_000 / 2, "{room}");
 }
 
@@ -204,7 +305,13 @@ fn a_sweep_forgets_idle_keys_and_gives_memory_back() {
 struct Model(HashMap<(String, u64), (u64, u64)>);
 
 impl Model {
-    fn take(&mut self, key: &str, limits: &[(u64, u64)], cost: u64, now: u64) -> Vec<(bool, u64, u64)> {
+    fn take(
+        &mut self,
+        key: &str,
+        limits: &[(u64, u64)],
+        cost: u64,
+        now: u64,
+    ) -> Vec<(bool, u64, u64)> {
         for (_, window) in limits {
             let counter = self.0.entry((key.to_owned(), *window)).or_default();
             if counter.1 == 0 || now >= counter.0 + window {
@@ -212,8 +319,15 @@ impl Model {
             }
         }
         let counter = |model: &Self, window: u64| model.0[&(key.to_owned(), window)];
-        let before: Vec<u64> = limits.iter().map(|(_, window)| counter(self, *window).1).collect();
-        let fits: Vec<bool> = limits.iter().zip(&before).map(|((amount, _), used)| used + cost <= *amount).collect();
+        let before: Vec<u64> = limits
+            .iter()
+            .map(|(_, window)| counter(self, *window).1)
+            .collect();
+        let fits: Vec<bool> = limits
+            .iter()
+            .zip(&before)
+            .map(|((amount, _), used)| used + cost <= *amount)
+            .collect();
         if fits.iter().all(|fits| *fits) {
             for ((_, window), used) in limits.iter().zip(&before) {
                 self.0.get_mut(&(key.to_owned(), *window)).unwrap().1 = used + cost;

@@ -17,7 +17,10 @@ fn store() -> Store {
 }
 
 fn value(store: &Store, key: &str, now: u64) -> Option<Vec<u8>> {
-    store.get(key, ms(now)).unwrap().map(|entry| entry.value.to_vec())
+    store
+        .get(key, ms(now))
+        .unwrap()
+        .map(|entry| entry.value.to_vec())
 }
 
 #[test]
@@ -43,10 +46,19 @@ fn an_entry_is_only_replaced_at_the_expected_version() {
     assert_eq!(set(None, b"b"), Err(StoreError::Conflict));
     let second = set(Some(first), b"b").unwrap();
     assert_eq!(set(Some(first), b"c"), Err(StoreError::Conflict));
-    assert_eq!(store.get("k", ms(0)).unwrap(), Some(Entry { value: b"b"[..].into(), version: second }));
+    assert_eq!(
+        store.get("k", ms(0)).unwrap(),
+        Some(Entry {
+            value: b"b"[..].into(),
+            version: second
+        })
+    );
     store.delete("k").unwrap();
     let third = set(None, b"b").unwrap();
-    assert!(third != first && third != second, "a version is never used twice");
+    assert!(
+        third != first && third != second,
+        "a version is never used twice"
+    );
 }
 
 #[test]
@@ -82,9 +94,18 @@ fn keys_and_values_over_the_limit_are_refused() {
     let (key, long) = ("k".repeat(512), "k".repeat(513));
     let large = vec![0; 64 * 1024 + 1];
     assert_eq!(store.set(&key, &large[1..], KEEP, ms(0)), Ok(()));
-    assert_eq!(store.set(&key, &large, KEEP, ms(0)), Err(StoreError::TooLarge));
-    assert_eq!(store.compare_and_set(&key, None, &large, KEEP, ms(0)), Err(StoreError::TooLarge));
-    assert_eq!(store.set(&long, b"", KEEP, ms(0)), Err(StoreError::TooLarge));
+    assert_eq!(
+        store.set(&key, &large, KEEP, ms(0)),
+        Err(StoreError::TooLarge)
+    );
+    assert_eq!(
+        store.compare_and_set(&key, None, &large, KEEP, ms(0)),
+        Err(StoreError::TooLarge)
+    );
+    assert_eq!(
+        store.set(&long, b"", KEEP, ms(0)),
+        Err(StoreError::TooLarge)
+    );
     assert_eq!(store.get(&long, ms(0)), Err(StoreError::TooLarge));
     assert_eq!(store.delete(&long), Err(StoreError::TooLarge));
     assert_eq!(store.add(&long, 1, KEEP, ms(0)), Err(StoreError::TooLarge));
@@ -99,7 +120,10 @@ fn what_was_used_least_lately_is_evicted() {
     }
     assert!(value(&store, "a", 0).is_some());
     store.set("d", b"", KEEP, ms(0)).unwrap();
-    let held: Vec<_> = ["a", "b", "c", "d"].into_iter().filter(|key| value(&store, key, 0).is_some()).collect();
+    let held: Vec<_> = ["a", "b", "c", "d"]
+        .into_iter()
+        .filter(|key| value(&store, key, 0).is_some())
+        .collect();
     assert_eq!(held, ["a", "c", "d"]);
 }
 
@@ -107,11 +131,22 @@ fn what_was_used_least_lately_is_evicted() {
 fn neither_entries_nor_bytes_grow_past_their_bounds() {
     let store = Store::new(1_000, 2 * 1024 * 1024);
     for number in 0..100_000u64 {
-        store.set(&format!("key-{number}"), &vec![0; (number % 7_000) as usize], KEEP, ms(0)).unwrap();
+        store
+            .set(
+                &format!("key-{number}"),
+                &vec![0; (number % 7_000) as usize],
+                KEEP,
+                ms(0),
+            )
+            .unwrap();
     }
     assert!(store.entries() <= 1_000);
     assert!(store.bytes() <= 2 * 1024 * 1024);
-    assert!(store.bytes() > 1024 * 1024, "room is used: {}", store.bytes());
+    assert!(
+        store.bytes() > 1024 * 1024,
+        "room is used: {}",
+        store.bytes()
+    );
     assert!(value(&store, "key-99999", 0).is_some());
 }
 
@@ -147,7 +182,10 @@ fn nothing_is_lost_between_threads() {
                         let count = entry.as_ref().map_or(0, |entry| entry.value.len());
                         let version = entry.map(|entry| entry.version);
                         let value = vec![0; count + 1];
-                        if store.compare_and_set("cas", version, &value, KEEP, ms(0)).is_ok() {
+                        if store
+                            .compare_and_set("cas", version, &value, KEEP, ms(0))
+                            .is_ok()
+                        {
                             break;
                         }
                     }
@@ -174,7 +212,8 @@ fn call() -> impl Strategy<Value = Call> {
     prop_oneof![
         Just(Call::Get),
         (any::<u8>(), ttl.clone()).prop_map(|(value, ttl)| Call::Set(value, ttl)),
-        (any::<bool>(), any::<u8>(), ttl.clone()).prop_map(|(right, value, ttl)| Call::Swap(right, value, ttl)),
+        (any::<bool>(), any::<u8>(), ttl.clone())
+            .prop_map(|(right, value, ttl)| Call::Swap(right, value, ttl)),
         Just(Call::Delete),
         (-9i64..9, ttl).prop_map(|(delta, ttl)| Call::Add(delta, ttl)),
         Just(Call::Sweep),

@@ -21,7 +21,11 @@ impl<'a> Line<'a> {
         // Whole milliseconds from whole milliseconds: the clock shows no more.
         let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let begun_unix = Duration::from_millis(exchange.clock.unix_ms().saturating_sub(millis));
-        Self { exchange, duration, begun_unix }
+        Self {
+            exchange,
+            duration,
+            begun_unix,
+        }
     }
 
     /// One JSON object. What there is nothing to say about is left out.
@@ -38,8 +42,18 @@ impl<'a> Line<'a> {
         quoted(out, &exchange.authority)?;
         out.push_str(",\"path\":");
         quoted(out, exchange.matched_uri.path())?;
-        write!(out, ",\"version\":\"{:?}\",\"status\":{}", exchange.request.version, self.status())?;
-        write!(out, ",\"bytes_in\":{},\"bytes_out\":{}", exchange.received(), exchange.response_bytes)?;
+        write!(
+            out,
+            ",\"version\":\"{:?}\",\"status\":{}",
+            exchange.request.version,
+            self.status()
+        )?;
+        write!(
+            out,
+            ",\"bytes_in\":{},\"bytes_out\":{}",
+            exchange.received(),
+            exchange.response_bytes
+        )?;
         write!(out, ",\"duration_ms\":{}", Millis(self.duration))?;
         self.each_optional(|name, value| {
             write!(out, ",\"{name}\":")?;
@@ -48,7 +62,11 @@ impl<'a> Line<'a> {
         if let Some(time) = exchange.upstream_time {
             write!(out, ",\"upstream_ms\":{}", Millis(time))?;
         }
-        out.push_str(if exchange.complete { "}" } else { ",\"aborted\":true}" });
+        out.push_str(if exchange.complete {
+            "}"
+        } else {
+            ",\"aborted\":true}"
+        });
         Ok(())
     }
 
@@ -61,7 +79,12 @@ impl<'a> Line<'a> {
         escaped(out, &exchange.authority)?;
         escaped(out, exchange.matched_uri.path())?;
         write!(out, " {:?}\" {}", exchange.request.version, self.status())?;
-        write!(out, " in={} out={}", exchange.received(), exchange.response_bytes)?;
+        write!(
+            out,
+            " in={} out={}",
+            exchange.received(),
+            exchange.response_bytes
+        )?;
         write!(out, " duration={}ms id=", Millis(self.duration))?;
         match &exchange.id {
             RequestId::Generated(_) => write!(out, "{}", exchange.id)?,
@@ -82,7 +105,10 @@ impl<'a> Line<'a> {
 
     fn each_optional(&self, mut write: impl FnMut(&str, &str) -> fmt::Result) -> fmt::Result {
         let exchange = self.exchange;
-        let consumer = exchange.identity.as_ref().map(|identity| &*identity.consumer.name);
+        let consumer = exchange
+            .identity
+            .as_ref()
+            .map(|identity| &*identity.consumer.name);
         for (name, value) in [
             ("route", exchange.route.as_deref()),
             ("consumer", consumer),
@@ -122,7 +148,11 @@ impl fmt::Display for Millis {
 /// A value in a text line, in quotes where it could be taken for something else.
 fn word(out: &mut String, value: &str) -> fmt::Result {
     let is_plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b'=');
-    if !value.is_empty() && value.bytes().all(is_plain) { out.write_str(value) } else { quoted(out, value) }
+    if !value.is_empty() && value.bytes().all(is_plain) {
+        out.write_str(value)
+    } else {
+        quoted(out, value)
+    }
 }
 
 fn quoted(out: &mut String, value: &str) -> fmt::Result {
@@ -134,7 +164,10 @@ fn quoted(out: &mut String, value: &str) -> fmt::Result {
 
 /// A string as in JSON. Besides what JSON asks for, everything is escaped that could end a line or move a cursor.
 fn escaped(out: &mut String, value: &str) -> fmt::Result {
-    if value.bytes().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\')) {
+    if value
+        .bytes()
+        .all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\'))
+    {
         out.push_str(value);
         return Ok(());
     }
@@ -142,7 +175,12 @@ fn escaped(out: &mut String, value: &str) -> fmt::Result {
         match c {
             '"' | '\\' => out.extend(['\\', c]),
             // Line and paragraph separators end a line for some readers; the others change the direction of text.
-            '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+            '\u{2028}'
+            | '\u{2029}'
+            | '\u{200e}'
+            | '\u{200f}'
+            | '\u{202a}'..='\u{202e}'
+            | '\u{2066}'..='\u{2069}' => {
                 write!(out, "\\u{:04x}", u32::from(c))?;
             }
             c if c.is_control() => write!(out, "\\u{:04x}", u32::from(c))?,

@@ -13,7 +13,10 @@ fn lines(json: bool) -> String {
     let well = exchange(&clock);
     let left = aborted(&clock);
     let mut hostile = exchange(&clock);
-    hostile.matched_uri = http::Uri::builder().path_and_query("/a\u{85}b\u{2028}\"status=200?q").build().unwrap();
+    hostile.matched_uri = http::Uri::builder()
+        .path_and_query("/a\u{85}b\u{2028}\"status=200?q")
+        .build()
+        .unwrap();
     hostile.authority = "x\u{202e}\" 200 \\".into();
     hostile.route = Some("name with spaces".into());
     hostile.code = Some("plugin-failed".into());
@@ -41,7 +44,10 @@ fn json_lines_look_as_they_did() {
 #[test]
 fn json_lines_are_json_and_give_back_what_was_sent() {
     let text = lines(true);
-    let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines: Vec<serde_json::Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
     assert_eq!(lines.len(), 3);
     assert_eq!(lines[0]["time"], "2026-01-02T03:04:05.678Z");
     assert_eq!(lines[0]["duration_ms"], 1.234);
@@ -66,7 +72,10 @@ fn hostile_values_stay_on_one_line_and_move_no_cursor() {
 
 #[test]
 fn nothing_is_written_when_it_is_off() {
-    let config = AccessLogConfig { format: AccessLogFormat::Off, file: Some("/nonexistent/access.log".into()) };
+    let config = AccessLogConfig {
+        format: AccessLogFormat::Off,
+        file: Some("/nonexistent/access.log".into()),
+    };
     let log = AccessLog::open(&config, &Metrics::new()).unwrap();
     log.write(&exchange(&clock()), Duration::ZERO);
     log.flush();
@@ -77,7 +86,10 @@ fn a_file_is_appended_to_and_opened_again_after_a_rotation() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("access.log");
     std::fs::write(&file, "earlier\n").unwrap();
-    let config = AccessLogConfig { format: AccessLogFormat::Json, file: Some(file.clone()) };
+    let config = AccessLogConfig {
+        format: AccessLogFormat::Json,
+        file: Some(file.clone()),
+    };
     let log = Arc::new(AccessLog::open(&config, &Metrics::new()).unwrap());
     log.write(&exchange(&clock()), Duration::ZERO);
     log.flush();
@@ -92,6 +104,14 @@ fn a_file_is_appended_to_and_opened_again_after_a_rotation() {
 
 #[test]
 fn a_file_that_cannot_be_opened_is_an_error() {
-    let config = AccessLogConfig { format: AccessLogFormat::Text, file: Some("/nonexistent/access.log".into()) };
-    assert_eq!(AccessLog::open(&config, &Metrics::new()).unwrap_err().kind(), io::ErrorKind::NotFound);
+    let config = AccessLogConfig {
+        format: AccessLogFormat::Text,
+        file: Some("/nonexistent/access.log".into()),
+    };
+    assert_eq!(
+        AccessLog::open(&config, &Metrics::new())
+            .unwrap_err()
+            .kind(),
+        io::ErrorKind::NotFound
+    );
 }

@@ -19,7 +19,9 @@ impl Write for Gate {
         if let Some(permits) = &self.permits {
             permits.recv().map_err(io::Error::other)?;
         }
-        self.written.send(bytes.to_vec()).map_err(io::Error::other)?;
+        self.written
+            .send(bytes.to_vec())
+            .map_err(io::Error::other)?;
         Ok(bytes.len())
     }
 
@@ -31,19 +33,31 @@ impl Write for Gate {
 fn gate(gated: bool) -> (Output, Receiver<Vec<u8>>, Sender<()>) {
     let (written, output) = channel();
     let (permit, permits) = channel();
-    (Box::new(Gate { written, permits: gated.then_some(permits) }), output, permit)
+    (
+        Box::new(Gate {
+            written,
+            permits: gated.then_some(permits),
+        }),
+        output,
+        permit,
+    )
 }
 
 #[test]
 fn lines_are_written_in_order_and_the_last_ones_when_it_is_dropped() {
     let (output, written, _permit) = gate(false);
     let writer = LineWriter::start(output, Duration::from_secs(3_600), counter()).unwrap();
-    let expected: Vec<_> = (0..1_000).map(|number| format!("line {number}\n")).collect();
+    let expected: Vec<_> = (0..1_000)
+        .map(|number| format!("line {number}\n"))
+        .collect();
     for line in &expected {
         writer.clone().write_line(line.as_bytes());
     }
     drop(writer);
-    assert_eq!(written.iter().flatten().collect::<Vec<_>>(), expected.concat().into_bytes());
+    assert_eq!(
+        written.iter().flatten().collect::<Vec<_>>(),
+        expected.concat().into_bytes()
+    );
 }
 
 #[test]
@@ -53,7 +67,10 @@ fn a_flush_does_not_wait_for_the_linger() {
     for line in ["a\n", "b\n", "c\n"] {
         writer.write_line(line.as_bytes());
         writer.flush();
-        assert_eq!(written.try_iter().flatten().collect::<Vec<_>>(), line.as_bytes());
+        assert_eq!(
+            written.try_iter().flatten().collect::<Vec<_>>(),
+            line.as_bytes()
+        );
     }
 }
 
@@ -108,5 +125,8 @@ fn many_threads_do_not_mix_their_lines() {
     drop(writer);
     let text = String::from_utf8(written.iter().flatten().collect()).unwrap();
     assert_eq!(text.lines().count(), 4_000);
-    assert!(text.lines().all(|line| line.ends_with(" end") && line.split(' ').count() == 3));
+    assert!(
+        text.lines()
+            .all(|line| line.ends_with(" end") && line.split(' ').count() == 3)
+    );
 }

@@ -32,11 +32,24 @@ impl RouteMetrics {
         response_bytes: IntCounter,
     ) -> Self {
         let codes = [const { [const { OnceLock::new() }; 5] }; SOURCES];
-        Self { requests, codes, duration, request_bytes, response_bytes }
+        Self {
+            requests,
+            codes,
+            duration,
+            request_bytes,
+            response_bytes,
+        }
     }
 
     /// An exchange ended.
-    pub fn ended(&self, status: u16, source: Option<Source>, duration: Duration, received: u64, sent: u64) {
+    pub fn ended(
+        &self,
+        status: u16,
+        source: Option<Source>,
+        duration: Duration,
+        received: u64,
+        sent: u64,
+    ) {
         self.count(status, source);
         self.duration.observe(duration.as_secs_f64());
         // Adding nothing would still take the cache line from other workers.
@@ -54,11 +67,17 @@ impl RouteMetrics {
         let class = class.checked_sub(1).and_then(|class| classes?.get(class));
         let Some(class) = class else {
             // No status of HTTP (RFC 9110, 15), but some servers send them: one label for all, they are not bounded.
-            return self.requests.with_label_values(&["other", source_label(source)]).inc();
+            return self
+                .requests
+                .with_label_values(&["other", source_label(source)])
+                .inc();
         };
         let class = class.get_or_init(|| Box::new([const { OnceLock::new() }; 100]));
         if let Some(slot) = class.get(code) {
-            let new = || self.requests.with_label_values(&[status.to_string().as_str(), source_label(source)]);
+            let new = || {
+                self.requests
+                    .with_label_values(&[status.to_string().as_str(), source_label(source)])
+            };
             slot.get_or_init(new).inc();
         }
     }
@@ -101,16 +120,31 @@ impl PluginMetrics {
         instances: IntGauge,
         reloads: IntCounterVec,
     ) -> Self {
-        Self { calls, duration, by_phase: Default::default(), failures, instances, reloads }
+        Self {
+            calls,
+            duration,
+            by_phase: Default::default(),
+            failures,
+            instances,
+            reloads,
+        }
     }
 
     /// A phase was called and took so many nanoseconds.
     pub fn called(&self, phase: PluginPhase, outcome: PluginOutcome, nanos: u64) {
-        let Some(slots) = self.by_phase.get(phase as usize) else { return };
+        let Some(slots) = self.by_phase.get(phase as usize) else {
+            return;
+        };
         if let Some(slot) = slots.outcomes.get(outcome as usize) {
-            slot.get_or_init(|| self.calls.with_label_values(&[phase.as_str(), outcome.as_str()])).inc();
+            slot.get_or_init(|| {
+                self.calls
+                    .with_label_values(&[phase.as_str(), outcome.as_str()])
+            })
+            .inc();
         }
-        let duration = slots.duration.get_or_init(|| self.duration.with_label_values(&[phase.as_str()]));
+        let duration = slots
+            .duration
+            .get_or_init(|| self.duration.with_label_values(&[phase.as_str()]));
         duration.inc_by(Duration::from_nanos(nanos).as_secs_f64());
     }
 

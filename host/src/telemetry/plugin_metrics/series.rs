@@ -37,7 +37,10 @@ struct Query<'a>(SmallVec<[&'a str; MAX_LABELS]>);
 
 impl Equivalent<Values> for Query<'_> {
     fn equivalent(&self, values: &Values) -> bool {
-        self.0.iter().copied().eq(values.0.iter().map(|value| &**value))
+        self.0
+            .iter()
+            .copied()
+            .eq(values.0.iter().map(|value| &**value))
     }
 }
 
@@ -49,9 +52,20 @@ enum Child {
 }
 
 impl Series {
-    pub(super) fn new(plugin: Arc<str>, kind: GuestMetricKind, name: &str, labels: &[String]) -> Self {
+    pub(super) fn new(
+        plugin: Arc<str>,
+        kind: GuestMetricKind,
+        name: &str,
+        labels: &[String],
+    ) -> Self {
         let labels = labels.iter().map(|label| label.as_str().into()).collect();
-        Self { plugin, kind, name: name.into(), labels, sets: RwLock::default() }
+        Self {
+            plugin,
+            kind,
+            name: name.into(),
+            labels,
+            sets: RwLock::default(),
+        }
     }
 
     pub(super) fn plugin(&self) -> &str {
@@ -72,7 +86,11 @@ impl Series {
 
     /// Whether it is defined like this.
     pub(super) fn is(&self, kind: GuestMetricKind, name: &str, labels: &[String]) -> bool {
-        let same = self.labels.iter().map(|label| &**label).eq(labels.iter().map(String::as_str));
+        let same = self
+            .labels
+            .iter()
+            .map(|label| &**label)
+            .eq(labels.iter().map(String::as_str));
         self.kind == kind && *self.name == *name && same
     }
 
@@ -80,18 +98,28 @@ impl Series {
         if labels.len() != self.labels.len() {
             return Err(ObserveError::Labels);
         }
-        if value.is_nan() || (self.kind == GuestMetricKind::Counter && !(value >= 0.0 && value.is_finite())) {
+        if value.is_nan()
+            || (self.kind == GuestMetricKind::Counter && !(value >= 0.0 && value.is_finite()))
+        {
             return Err(ObserveError::Value);
         }
         let query = Query(labels.iter().map(|value| cut(value)).collect());
-        if let Some(child) = self.sets.read().unwrap_or_else(PoisonError::into_inner).get(&query) {
+        if let Some(child) = self
+            .sets
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&query)
+        {
             child.observe(value);
             return Ok(());
         }
         let mut sets = self.sets.write().unwrap_or_else(PoisonError::into_inner);
         let is_new = !sets.contains_key(&query);
-        let query =
-            if is_new && sets.len() >= MAX_SETS { Query(labels.iter().map(|_| OTHER).collect()) } else { query };
+        let query = if is_new && sets.len() >= MAX_SETS {
+            Query(labels.iter().map(|_| OTHER).collect())
+        } else {
+            query
+        };
         if let Some(child) = sets.get(&query) {
             child.observe(value);
             return Ok(());
@@ -123,7 +151,11 @@ impl Series {
     }
 
     fn child(&self, values: &Query<'_>) -> Child {
-        let labels = self.labels.iter().zip(&values.0).map(|(label, value)| (label.to_string(), (*value).to_owned()));
+        let labels = self
+            .labels
+            .iter()
+            .zip(&values.0)
+            .map(|(label, value)| (label.to_string(), (*value).to_owned()));
         let mut labels: StdHashMap<_, _> = labels.collect();
         labels.insert("plugin".to_owned(), self.plugin.to_string());
         let options = Opts::new(self.full_name(), HELP).const_labels(labels);
@@ -132,7 +164,10 @@ impl Series {
             GuestMetricKind::Counter => Child::Counter(Counter::with_opts(options).expect(valid)),
             GuestMetricKind::Gauge => Child::Gauge(Gauge::with_opts(options).expect(valid)),
             GuestMetricKind::Histogram => {
-                let options = HistogramOpts { common_opts: options, buckets: prometheus::DEFAULT_BUCKETS.to_vec() };
+                let options = HistogramOpts {
+                    common_opts: options,
+                    buckets: prometheus::DEFAULT_BUCKETS.to_vec(),
+                };
                 Child::Histogram(Histogram::with_opts(options).expect(valid))
             }
         }
@@ -158,5 +193,7 @@ impl Child {
 }
 
 fn cut(value: &str) -> &str {
-    value.get(..value.floor_char_boundary(MAX_VALUE_BYTES)).unwrap_or(value)
+    value
+        .get(..value.floor_char_boundary(MAX_VALUE_BYTES))
+        .unwrap_or(value)
 }
