@@ -20,7 +20,8 @@ async fn verdict(upstream: &Upstream, config: &str, keys: &str) -> Gateway {
 
 async fn assert_refused(config: &str, message: &str) {
     let upstream = Upstream::says("served");
-    let gateway = verdict(&upstream, config, "").await;
+    let budget = r#"budget = { reply-size = "1KiB", body-size = "1KiB" }"#;
+    let gateway = verdict(&upstream, config, budget).await;
     let answer = gateway.call(&Call::post("/", "the body")).await;
     assert_eq!(
         (answer.status, answer.code().as_str()),
@@ -112,7 +113,7 @@ async fn replies_that_would_break_a_connection_are_refused() {
             (r#"set = [["content-length", "1"]]"#, "content-length"),
             (r#"set = [["x", "a\nb"]]"#, "x"),
             (r#"code = "Not A Word""#, "kebab-case"),
-            ("size = 2000000", "budget.reply-size"),
+            ("size = 2000", "budget.reply-size"),
         ] {
             assert_refused(
                 &format!(r#"do = "reply", phase = "{phase}", {config}"#),
@@ -127,7 +128,7 @@ async fn replies_that_would_break_a_connection_are_refused() {
 async fn bodies_that_are_too_large_are_refused() {
     for phase in ["request-body", "response-body"] {
         assert_refused(
-            &format!(r#"do = "edit", phase = "{phase}", size = 2000000"#),
+            &format!(r#"do = "edit", phase = "{phase}", size = 2000"#),
             "budget.body-size",
         )
         .await;
