@@ -3,11 +3,14 @@
 use crate::Header;
 
 /// The headers that belong to the gateway: a verdict that edits one is refused. In lower case.
-pub const FRAMING_HEADERS: [&str; 9] = [
+pub const FRAMING_HEADERS: [&str; 12] = [
     "connection",
     "content-length",
     "host",
+    "http2-settings",
     "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
     "proxy-connection",
     "te",
     "trailer",
@@ -86,7 +89,15 @@ mod tests {
             editable_name("X-Request_ID"),
             Ok(String::from("x-request_id"))
         );
-        for bad in ["", "x y", "x:y", "ä", "Host", "Transfer-Encoding"] {
+        for bad in [
+            "",
+            "x y",
+            "x:y",
+            "ä",
+            "Host",
+            "Transfer-Encoding",
+            "Proxy-Authorization",
+        ] {
             assert!(editable_name(bad).is_err(), "{bad:?}");
         }
     }
