@@ -22,7 +22,7 @@ use worker::{Views, WorkerPlan};
 
 use crate::admin;
 use crate::clock::Clock;
-use crate::config::{Config, Problems};
+use crate::config::{Config, ListenerConfig, Problems};
 use crate::listener::{ListenError, Listener};
 use crate::plugin::{Engine, EngineError};
 use crate::shutdown::{self, Drain};
@@ -110,11 +110,7 @@ impl Gateway {
             .block_on(builder.build(config, None))
             .map_err(StartError::Config)?;
 
-        let open = |listener: crate::config::ListenerConfig| {
-            let metrics = builder.metrics.listener(&listener.name);
-            Listener::open(listener, metrics).map(Arc::new)
-        };
-        let listeners: Vec<_> = settings.into_iter().map(open).collect::<Result<_, _>>()?;
+        let listeners = open_listeners(settings, &builder.metrics)?;
         let admin = admin_config
             .map(|admin| open_admin(&control, admin.address))
             .transpose()?;
@@ -205,6 +201,17 @@ impl Drop for Gateway {
             control.shutdown_background();
         }
     }
+}
+
+fn open_listeners(
+    configs: Vec<ListenerConfig>,
+    metrics: &Metrics,
+) -> Result<Vec<Arc<Listener>>, ListenError> {
+    let open = |config: ListenerConfig| {
+        let metrics = metrics.listener(&config.name);
+        Listener::open(config, metrics).map(Arc::new)
+    };
+    configs.into_iter().map(open).collect()
 }
 
 /// Everything that is not serving runs here: compiling, reloading, the admin listener.

@@ -49,54 +49,29 @@ impl Instance {
         config: &str,
         inline: bool,
     ) -> Result<(Self, Interest), CallError> {
-        let mut store = Store::new(
-            linked.pre.engine(),
-            State::new(Arc::clone(shared), outbound),
-        );
-        store.limiter(|state| &mut state.memory);
-        store.set_hostcall_fuel(shared.budget.host_call_bytes);
-        store.set_max_component_handles(MAX_HANDLES);
-        store.epoch_deadline_callback(|mut store| {
-            let state = store.data_mut();
-            if std::mem::take(&mut state.waited) {
-                return Ok(UpdateDeadline::Continue(1));
-            }
-            if state.ticks_left == 0 {
-                return Ok(UpdateDeadline::Interrupt);
-            }
-            state.ticks_left -= 1;
-            Ok(UpdateDeadline::YieldCustom(
-                1,
-                Box::pin(tokio::task::yield_now()),
-            ))
-        });
-        store.set_epoch_deadline(CONFIGURE_TICKS);
-        let failed = |error: &wasmtime::Error| {
-            CallError::new(
-                FailureReason::Start,
-                format!("it cannot be instantiated: {error:#}"),
-            )
+        let inline = inline && !linked.suspends;
+        let mut store = new_store(linked, shared, outbound);
+        let made = async {
+            let instance = if inline {
+                linked.pre.instantiate(&mut store)?
+            } else {
+                linked.pre.instantiate_async(&mut store).await?
+            };
+            let lifecycle = linked.exports.lifecycle.load(&mut store, &instance)?;
+            let guests = load_guests(&mut store, &instance, &linked.exports)?;
+            Ok::<_, wasmtime::Error>((lifecycle, guests))
         };
-        let instance = if inline && !linked.suspends {
-            linked.pre.instantiate(&mut store)
-        } else {
-            linked.pre.instantiate_async(&mut store).await
-        };
-        let instance = instance.map_err(|error| failed(&error))?;
-        let lifecycle = linked
-            .exports
-            .lifecycle
-            .load(&mut store, &instance)
-            .map_err(|error| failed(&error))?;
-        let guests =
-            load_guests(&mut store, &instance, &linked.exports).map_err(|error| failed(&error))?;
+        let (lifecycle, guests) = made.await.map_err(|error| {
+            let detail = format!("it cannot be instantiated: {error:#}");
+            CallError::new(FailureReason::Start, detail)
+        })?;
         let mut instance = Self {
             store,
             guests,
             calls: 0,
             memory_at_start: 0,
         };
-        let mode = if inline && !linked.suspends {
+        let mode = if inline {
             Mode::Inline(INLINE_CONFIGURE_TICKS)
         } else {
             Mode::Fiber(CONFIGURE_TICKS)
@@ -206,6 +181,33 @@ impl Instance {
             backtrace,
         }
     }
+}
+
+/// A store with its limits, and with the rules for a guest that runs on: see [`Mode`].
+fn new_store(
+    linked: &Linked,
+    shared: &Arc<Shared>,
+    outbound: Arc<dyn Outbound>,
+) -> Store<State> {
+    let state = State::new(Arc::clone(shared), outbound);
+    let mut store = Store::new(linked.pre.engine(), state);
+    store.limiter(|state| &mut state.memory);
+    store.set_hostcall_fuel(shared.budget.host_call_bytes);
+    store.set_max_component_handles(MAX_HANDLES);
+    store.epoch_deadline_callback(|mut store| {
+        let state = store.data_mut();
+        if std::mem::take(&mut state.waited) {
+            return Ok(UpdateDeadline::Continue(1));
+        }
+        if state.ticks_left == 0 {
+            return Ok(UpdateDeadline::Interrupt);
+        }
+        state.ticks_left -= 1;
+        let pause = Box::pin(tokio::task::yield_now());
+        Ok(UpdateDeadline::YieldCustom(1, pause))
+    });
+    store.set_epoch_deadline(CONFIGURE_TICKS);
+    store
 }
 
 fn frames(backtrace: &WasmBacktrace) -> Vec<String> {

@@ -80,13 +80,6 @@ impl Metrics {
             "Lines of the log that were dropped because its output was too slow or failed.",
             &[],
         );
-        let version = [("version", env!("CARGO_PKG_VERSION"))];
-        let build = gauge(
-            "postern_build_info",
-            "1, labelled with the version that runs.",
-            &version,
-        );
-        build.set(1);
         let metrics = Self {
             registry: Registry::new(),
             routes: Named::default(),
@@ -100,19 +93,31 @@ impl Metrics {
             access_log_dropped,
             log_dropped,
         };
-        metrics.register(vec![
-            Box::new(metrics.config_reloads.clone()),
-            Box::new(metrics.config_generation.clone()),
-            Box::new(metrics.exchanges.clone()),
-            Box::new(metrics.access_log_dropped.clone()),
-            Box::new(metrics.log_dropped.clone()),
+        metrics.register_own();
+        metrics
+    }
+
+    /// Registers what is there from the start.
+    fn register_own(&self) {
+        let version = [("version", env!("CARGO_PKG_VERSION"))];
+        let build = gauge(
+            "postern_build_info",
+            "1, labelled with the version that runs.",
+            &version,
+        );
+        build.set(1);
+        self.register(vec![
+            Box::new(self.config_reloads.clone()),
+            Box::new(self.config_generation.clone()),
+            Box::new(self.exchanges.clone()),
+            Box::new(self.access_log_dropped.clone()),
+            Box::new(self.log_dropped.clone()),
             Box::new(build),
         ]);
         #[cfg(target_os = "linux")]
-        metrics.register(vec![Box::new(
+        self.register(vec![Box::new(
             prometheus::process_collector::ProcessCollector::for_self(),
         )]);
-        metrics
     }
 
     /// The handle of a route; `""` is for requests without one.
