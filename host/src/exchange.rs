@@ -24,6 +24,8 @@ pub struct Exchange {
     pub id: RequestId,
     /// When its head had been read, on `clock`.
     pub started: Duration,
+    /// When what was measured last had ended: one look at the clock ends one measurement and begins the next.
+    pub mark: Duration,
     /// Whose time this is.
     pub clock: Clock,
     /// The other end of the connection.

@@ -44,11 +44,13 @@ fn open(
     body: &Incoming,
     peer: &Arc<Peer>,
 ) -> Exchange {
+    let now = clock.now();
     view.snapshot.recorder.began();
     let recorder: Arc<dyn Recorder> = Arc::clone(&view.snapshot.recorder) as _;
     Exchange {
         id: RequestId::generate(),
-        started: clock.now(),
+        started: now,
+        mark: now,
         clock: clock.clone(),
         peer: Arc::clone(peer),
         client: peer.ip(),

@@ -16,6 +16,39 @@ pub struct Consumer {
     pub groups: Vec<Arc<str>>,
     /// The operator's own identifier.
     pub custom_id: Option<Arc<str>>,
+    /// What its requests tell the upstream: made once, when the configuration is loaded.
+    pub headers: Vec<(http::HeaderName, http::HeaderValue)>,
+}
+
+impl Consumer {
+    /// A consumer, with the headers that name it.
+    #[must_use]
+    pub fn new(
+        name: Arc<str>,
+        tier: Option<Arc<str>>,
+        groups: Vec<Arc<str>>,
+        custom_id: Option<Arc<str>>,
+    ) -> Self {
+        let joined = (!groups.is_empty()).then(|| groups.join(","));
+        let said = [
+            ("x-consumer-name", Some(&*name)),
+            ("x-consumer-tier", tier.as_deref()),
+            ("x-consumer-groups", joined.as_deref()),
+            ("x-consumer-custom-id", custom_id.as_deref()),
+        ];
+        let header = |(header, value): (&'static str, Option<&str>)| {
+            let value = http::HeaderValue::from_str(value?).ok()?;
+            Some((http::HeaderName::from_static(header), value))
+        };
+        let headers = said.into_iter().filter_map(header).collect();
+        Self {
+            name,
+            tier,
+            groups,
+            custom_id,
+            headers,
+        }
+    }
 }
 
 /// A consumer, and which of its credentials was presented.

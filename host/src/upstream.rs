@@ -118,8 +118,16 @@ impl Upstream {
         &self.targets
     }
 
-    /// Sends a request to the next target and waits for the head of the response, no longer than `limit`. The
-    /// request's authority is not looked at: targets are addresses.
+    /// The longest that it is given for the head of a response.
+    #[must_use]
+    pub fn patience(&self) -> Duration {
+        let read = self.config.read_timeout;
+        self.config.total_timeout.map_or(read, |total| total.min(read))
+    }
+
+    /// Sends a request to the next target and waits for the head of the response, no longer than `limit` and the
+    /// upstream's patience; without a limit the caller sees to it that the wait ends. The request's authority is not
+    /// looked at: targets are addresses.
     ///
     /// # Errors
     /// When no target can be reached, or the one that was does not answer.
@@ -127,26 +135,22 @@ impl Upstream {
         &self,
         worker: usize,
         request: Request<Body>,
-        limit: Duration,
+        limit: Option<Duration>,
     ) -> Result<Answer, UpstreamError> {
         let target = self.pick(worker);
-        let limit = self
-            .config
-            .total_timeout
-            .map_or(limit, |total| total.min(limit))
-            .min(self.config.read_timeout);
-        let begun = self
-            .config
-            .total_timeout
-            .map(|total| (total, tokio::time::Instant::now()));
+        let total = self.config.total_timeout;
+        let begun = total.map(|total| (total, tokio::time::Instant::now()));
         let exchange = self.exchange(target, worker, request);
-        let Ok(answer) = tokio::time::timeout(limit, exchange).await else {
-            return Err(UpstreamError::ResponseTimeout {
-                target: Arc::clone(target.address()),
-                limit,
-            });
+        let (response, sender) = match limit.map(|limit| limit.min(self.patience())) {
+            None => exchange.await?,
+            Some(limit) => {
+                let answer = tokio::time::timeout(limit, exchange).await;
+                answer.map_err(|_| UpstreamError::ResponseTimeout {
+                    target: Arc::clone(target.address()),
+                    limit,
+                })??
+            }
         };
-        let (response, sender) = answer?;
         let lease = ConnectionLease {
             target: Arc::clone(target),
             sender,

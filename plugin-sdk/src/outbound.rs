@@ -46,6 +46,7 @@ impl OutboundRequest {
             body: Vec::new(),
             timeout_ms: 0,
             max_body: 0,
+            wanted_headers: Vec::new(),
         }
     }
 
@@ -69,6 +70,12 @@ impl OutboundRequest {
         self
     }
 
+    /// Asks for a response header, `*` for all; without it, the response comes without headers.
+    pub fn wanted_header(mut self, name: impl Into<String>) -> Self {
+        self.wanted_headers.push(name.into());
+        self
+    }
+
     /// Most bytes of the response body; the plugin's `body-size` budget caps it.
     pub fn max_body(mut self, bytes: u32) -> Self {
         self.max_body = bytes;
@@ -77,7 +84,7 @@ impl OutboundRequest {
 }
 
 impl OutboundResponse {
-    /// The first value of a header; none if it is absent or not UTF-8.
+    /// The first value of a header that was asked for; none if it is absent or not UTF-8.
     pub fn header<'a>(&'a self, name: &'a str) -> Option<&'a str> {
         header::first(&self.headers, name)
     }

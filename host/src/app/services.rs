@@ -222,8 +222,10 @@ impl Outbound for WorkerUpstreams {
                 )));
             };
             let whole = async {
+                // The timer around the whole is enough, unless the upstream is more impatient.
+                let limit = (timeout > upstream.patience()).then_some(timeout);
                 let answer = upstream
-                    .send(worker, outgoing(request), timeout)
+                    .send(worker, outgoing(request), limit)
                     .await
                     .map_err(outbound_failure)?;
                 let (head, body) = answer.response.into_parts();

@@ -31,12 +31,12 @@ impl Consumers {
             digest_key: rand::random(),
         };
         for config in configs {
-            let consumer = Arc::new(Consumer {
-                name: config.name.clone(),
-                tier: config.tier.clone(),
-                groups: config.groups.clone(),
-                custom_id: config.custom_id.clone(),
-            });
+            let consumer = Arc::new(Consumer::new(
+                config.name.clone(),
+                config.tier.clone(),
+                config.groups.clone(),
+                config.custom_id.clone(),
+            ));
             let identity = |id: &Arc<str>| Identity {
                 consumer: consumer.clone(),
                 credential_id: id.clone(),

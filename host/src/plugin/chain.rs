@@ -87,6 +87,9 @@ impl Chain {
         mut exchange: Box<Exchange>,
         mut body: Body,
     ) -> (Box<Exchange>, RequestOutcome) {
+        if !self.links.is_empty() {
+            exchange.mark = exchange.clock.now();
+        }
         for (index, plugin) in self.links.iter().enumerate() {
             run.reached = index + 1;
             if !plugin.sees_requests() {
@@ -127,6 +130,9 @@ impl Chain {
         mut exchange: Box<Exchange>,
         mut response: http::Response<Body>,
     ) -> (Box<Exchange>, ResponseOutcome) {
+        if self.sees_responses {
+            exchange.mark = exchange.clock.now();
+        }
         while let Some(index) = run.reached.checked_sub(1) {
             run.reached = index;
             let Some(plugin) = self.links.get(index) else {
@@ -211,6 +217,8 @@ impl Plugin {
             Ok((bytes, _)) => bytes,
             Err(error) => return (exchange, Step::Body(error)),
         };
+        // Waiting for the body was not the plugin's time.
+        exchange.mark = exchange.clock.now();
         let Called {
             mut exchange,
             result,
@@ -261,6 +269,7 @@ impl Plugin {
             Ok(collected) => collected,
             Err(error) => return (exchange, Step::Body(error)),
         };
+        exchange.mark = exchange.clock.now();
         let Called {
             exchange, result, ..
         } = self
@@ -289,6 +298,7 @@ impl Plugin {
             Ok((bytes, _)) => bytes,
             Err(error) => return (exchange, RequestOutcome::Body(error)),
         };
+        exchange.mark = exchange.clock.now();
         let called = self.respond(worker, &mut None, exchange, &bytes).await;
         exchange = called.exchange;
         match called.result.map_err(|_| self.rescue()) {

@@ -1,7 +1,10 @@
 //! One call of one phase: the exchange goes in with the head, a checked verdict comes out.
 
+use std::ops::Range;
+
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName};
+use smallvec::SmallVec;
 
 use super::bindings::exports::postern::plugin::response_body_phase;
 use super::bindings::postern::plugin::types::{
@@ -186,8 +189,7 @@ impl Plugin {
         exchange: Box<Exchange>,
         call: impl AsyncFnOnce(&mut Instance, Mode) -> Result<T, CallError>,
     ) -> Called<T> {
-        let clock = exchange.clock.clone();
-        let begun = clock.now();
+        let begun = exchange.mark;
         let mut instance = match held.take() {
             Some(instance) => instance,
             None => match self.check_out(worker).await {
@@ -216,10 +218,12 @@ impl Plugin {
         } else {
             call(&mut instance, Mode::Inline(ticks)).await
         };
-        let exchange = instance
+        let mut exchange = instance
             .end()
             .expect("the call borrowed the exchange and does not take it");
-        let nanos = u64::try_from(clock.now().saturating_sub(begun).as_nanos()).unwrap_or(u64::MAX);
+        exchange.mark = exchange.clock.now();
+        let nanos = exchange.mark.saturating_sub(begun).as_nanos();
+        let nanos = u64::try_from(nanos).unwrap_or(u64::MAX);
         if result.is_ok() {
             if self.isolated {
                 *held = Some(instance);
@@ -330,39 +334,60 @@ impl Plugin {
     }
 }
 
-/// The headers that a plugin asked for; values are shared, not copied.
-struct Selected(Vec<(HeaderName, HeaderValue)>);
+/// The headers that a plugin asked for, copied: the exchange that they are in goes into the store for the call, and a
+/// few short copies are cheaper than counting references.
+struct Selected<'p> {
+    text: SmallVec<[u8; 512]>,
+    fields: SmallVec<[(Name<'p>, Range<usize>); 4]>,
+}
 
-impl Selected {
-    fn new(selection: &Selection, headers: &HeaderMap) -> Self {
-        let entry = |name: &HeaderName, value: &HeaderValue| (name.clone(), value.clone());
+enum Name<'p> {
+    Known(&'p HeaderName),
+    Copied(Range<usize>),
+}
+
+impl<'p> Selected<'p> {
+    fn new(selection: &'p Selection, headers: &HeaderMap) -> Self {
+        let mut selected = Self {
+            text: SmallVec::new(),
+            fields: SmallVec::new(),
+        };
         match selection {
-            Selection::All => Self(
-                headers
-                    .iter()
-                    .map(|(name, value)| entry(name, value))
-                    .collect(),
-            ),
+            Selection::All => {
+                for (name, value) in headers {
+                    let name = Name::Copied(selected.copy(name.as_str().as_bytes()));
+                    let value = selected.copy(value.as_bytes());
+                    selected.fields.push((name, value));
+                }
+            }
             Selection::Only(names) => {
-                let values = names.iter().flat_map(|name| {
-                    headers
-                        .get_all(name)
-                        .iter()
-                        .map(move |value| entry(name, value))
-                });
-                Self(values.collect())
+                for name in names {
+                    for value in headers.get_all(name) {
+                        let value = selected.copy(value.as_bytes());
+                        selected.fields.push((Name::Known(name), value));
+                    }
+                }
             }
         }
+        selected
     }
 
-    fn params(&self) -> Vec<HeaderParam<'_>> {
-        self.0
-            .iter()
-            .map(|(name, value)| HeaderParam {
-                name: name.as_str(),
-                value: value.as_bytes(),
-            })
-            .collect()
+    fn copy(&mut self, bytes: &[u8]) -> Range<usize> {
+        let start = self.text.len();
+        self.text.extend_from_slice(bytes);
+        start..self.text.len()
+    }
+
+    fn params(&self) -> SmallVec<[HeaderParam<'_>; 8]> {
+        let text = |range: &Range<usize>| self.text.get(range.clone()).unwrap_or_default();
+        let fields = self.fields.iter().map(|(name, value)| HeaderParam {
+            name: match name {
+                Name::Known(name) => name.as_str(),
+                Name::Copied(range) => std::str::from_utf8(text(range)).unwrap_or_default(),
+            },
+            value: text(value),
+        });
+        fields.collect()
     }
 }
 

@@ -189,7 +189,7 @@ async fn forward(
         .send(
             view.worker.index,
             request,
-            route.timeout.saturating_sub(begun),
+            Some(route.timeout.saturating_sub(begun)),
         )
         .await;
     exchange.upstream_time = Some(exchange.elapsed().saturating_sub(begun));

@@ -46,15 +46,11 @@ pub(super) fn exchange(clock: &Clock) -> Exchange {
         .unwrap()
         .into_parts();
     let address = SocketAddr::from(([192, 0, 2, 7], 40_000));
-    let consumer = Consumer {
-        name: "mobile-app".into(),
-        tier: None,
-        groups: Vec::new(),
-        custom_id: None,
-    };
+    let consumer = Consumer::new("mobile-app".into(), None, Vec::new(), None);
     Exchange {
         id: RequestId::Generated(0x0123_4567_89ab_cdef),
         started: clock.now(),
+        mark: clock.now(),
         clock: clock.clone(),
         peer: Arc::new(Peer::new("public".into(), address, address, Arc::from([]))),
         client: IpAddr::V4(Ipv4Addr::new(198, 51, 100, 3)),

@@ -1,10 +1,13 @@
 //! `identity`: whom an exchange belongs to.
 
+use http::{HeaderName, HeaderValue};
 use wasmtime::Result;
 
 use crate::plugin::bindings::postern::plugin::identity::{Consumer, Credential, Found, Host};
 use crate::plugin::state::State;
 use crate::types::Identity;
+
+const CREDENTIAL_IDENTIFIER: HeaderName = HeaderName::from_static("x-credential-identifier");
 
 impl Host for State {
     fn find(&mut self, credential: Credential) -> Result<Option<Found>> {
@@ -38,6 +41,13 @@ impl Host for State {
         let Some(consumer) = self.shared.services.identities.by_name(&consumer) else {
             return Ok(Err(format!("there is no consumer {consumer:?}")));
         };
+        let headers = &mut exchange.request.headers;
+        for (name, value) in &consumer.headers {
+            headers.insert(name.clone(), value.clone());
+        }
+        if let Ok(value) = HeaderValue::from_str(&credential_id) {
+            headers.insert(CREDENTIAL_IDENTIFIER, value);
+        }
         exchange.identity = Some(Identity {
             consumer,
             credential_id: credential_id.into(),

@@ -40,8 +40,8 @@ impl Host for State {
     }
 }
 
-/// A request under way, and its place among those that may be.
-type Begun = Result<(OutboundFuture, Place), OutboundError>;
+/// A request under way, its place among those that may be, and the headers wanted of its response.
+type Begun = Result<(OutboundFuture, Place, Vec<String>), OutboundError>;
 
 impl State {
     fn begin(&mut self, request: OutboundRequest) -> Begun {
@@ -60,15 +60,17 @@ impl State {
         }
         exchange.outbound_calls += 1;
         let place = Place::take(&self.shared)?;
+        let mut request = request;
+        let wanted = std::mem::take(&mut request.wanted_headers);
         let request = prepare(&self.shared, request)?;
-        Ok((self.outbound.send(request), place))
+        Ok((self.outbound.send(request), place, wanted))
     }
 }
 
 async fn finish(begun: Begun) -> Answer {
-    let (response, _place) = begun?;
+    let (response, _place, wanted) = begun?;
     match response.await {
-        Ok(response) => Ok(export(response)),
+        Ok(response) => Ok(export(response, &wanted)),
         Err(OutboundFailure::Timeout) => Err(OutboundError::Timeout),
         Err(OutboundFailure::Unavailable(reason)) => Err(OutboundError::Unavailable(reason)),
         Err(OutboundFailure::Protocol(reason)) => Err(OutboundError::Protocol(reason)),
@@ -138,9 +140,15 @@ fn prepare(
     })
 }
 
-fn export(response: http::Response<Bytes>) -> OutboundResponse {
+fn export(response: http::Response<Bytes>, wanted: &[String]) -> OutboundResponse {
     let (parts, body) = response.into_parts();
-    let headers = parts.headers.iter();
+    let all = wanted.iter().any(|name| name == "*");
+    let is_wanted = |name: &http::HeaderName| {
+        all || wanted
+            .iter()
+            .any(|wanted| name.as_str().eq_ignore_ascii_case(wanted))
+    };
+    let headers = parts.headers.iter().filter(|(name, _)| is_wanted(name));
     OutboundResponse {
         status: parts.status.as_u16(),
         headers: headers
