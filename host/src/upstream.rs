@@ -122,7 +122,9 @@ impl Upstream {
     #[must_use]
     pub fn patience(&self) -> Duration {
         let read = self.config.read_timeout;
-        self.config.total_timeout.map_or(read, |total| total.min(read))
+        self.config
+            .total_timeout
+            .map_or(read, |total| total.min(read))
     }
 
     /// Sends a request to the next target and waits for the head of the response, no longer than `limit` and the

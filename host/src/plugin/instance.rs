@@ -184,11 +184,7 @@ impl Instance {
 }
 
 /// A store with its limits, and with the rules for a guest that runs on: see [`Mode`].
-fn new_store(
-    linked: &Linked,
-    shared: &Arc<Shared>,
-    outbound: Arc<dyn Outbound>,
-) -> Store<State> {
+fn new_store(linked: &Linked, shared: &Arc<Shared>, outbound: Arc<dyn Outbound>) -> Store<State> {
     let state = State::new(Arc::clone(shared), outbound);
     let mut store = Store::new(linked.pre.engine(), state);
     store.limiter(|state| &mut state.memory);

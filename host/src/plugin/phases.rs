@@ -190,6 +190,7 @@ impl Plugin {
         call: impl AsyncFnOnce(&mut Instance, Mode) -> Result<T, CallError>,
     ) -> Called<T> {
         let begun = exchange.mark;
+        let _turn = self.turn(worker).await;
         let mut instance = match held.take() {
             Some(instance) => instance,
             None => match self.check_out(worker).await {

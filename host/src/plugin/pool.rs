@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
+use tokio::sync::{Semaphore, SemaphorePermit};
+
 use super::Plugin;
 use super::error::{CallError, FailureReason};
 use super::instance::Instance;
@@ -26,8 +28,20 @@ pub(super) struct Pools(Box<[Slot]>);
 
 /// On a cache line of its own.
 #[repr(align(128))]
-#[derive(Default)]
-struct Slot(Mutex<Vec<Instance>>);
+struct Slot {
+    idle: Mutex<Vec<Instance>>,
+    /// For plugins that share their worker by yielding: one at a time, or many of them would yield to each other only.
+    turn: Semaphore,
+}
+
+impl Default for Slot {
+    fn default() -> Self {
+        Self {
+            idle: Mutex::default(),
+            turn: Semaphore::new(1),
+        }
+    }
+}
 
 impl Pools {
     pub(super) fn new(workers: usize) -> Self {
@@ -36,14 +50,15 @@ impl Pools {
 
     fn pop(&self, worker: &Worker) -> Option<Instance> {
         let slot = self.0.get(worker.index)?;
-        slot.0.lock().unwrap_or_else(PoisonError::into_inner).pop()
+        let idle = slot.idle.lock();
+        idle.unwrap_or_else(PoisonError::into_inner).pop()
     }
 
     fn push(&self, worker: &Worker, instance: Instance) {
         let Some(slot) = self.0.get(worker.index) else {
             return;
         };
-        let mut idle = slot.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = slot.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < MAX_IDLE {
             idle.push(instance);
         }
@@ -51,6 +66,16 @@ impl Pools {
 }
 
 impl Plugin {
+    /// Waits until no other call of this plugin occupies the worker. Only a plugin that may take long, and waits for
+    /// nobody, has to.
+    pub(super) async fn turn(&self, worker: &Worker) -> Option<SemaphorePermit<'_>> {
+        if !self.shared.is_heavy() || self.linked.suspends {
+            return None;
+        }
+        let slot = self.pools.0.get(worker.index)?;
+        slot.turn.acquire().await.ok()
+    }
+
     /// An idle instance, or a new one.
     pub(super) async fn check_out(&self, worker: &Worker) -> Result<Instance, CallError> {
         if !self.isolated
