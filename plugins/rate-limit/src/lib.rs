@@ -35,10 +35,9 @@ impl Plugin for RateLimit {
     }
 
     fn interest(&self) -> Interest {
-        let is_silent = self.config.headers == Headers::Off;
         Interest::new()
             .request_headers(self.config.header.as_deref())
-            .unused(is_silent.then_some(Phases::RESPONSE))
+            .unused((self.config.headers == Headers::Off).then_some(Phases::RESPONSE))
     }
 }
 
