@@ -6,8 +6,8 @@ mod connection;
 mod janitor;
 
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -22,7 +22,8 @@ const BACKLOG: i32 = 4_096;
 /// An open socket and its settings, shared by all workers.
 pub struct Listener {
     config: ListenerConfig,
-    socket: TcpListener,
+    /// None when it was closed. Each worker has a duplicate.
+    socket: Mutex<Option<TcpListener>>,
     address: SocketAddr,
     connections: Arc<AtomicUsize>,
     trusted_proxies: Arc<[ipnet::IpNet]>,
@@ -73,7 +74,7 @@ impl Listener {
         let trusted_proxies = config.trusted_proxies.clone().into();
         Ok(Self {
             config,
-            socket,
+            socket: Mutex::new(Some(socket)),
             address,
             connections: Arc::default(),
             trusted_proxies,
@@ -91,6 +92,24 @@ impl Listener {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// A duplicate of the socket, for a worker.
+    fn share(&self) -> std::io::Result<TcpListener> {
+        match &*self.lock() {
+            Some(socket) => socket.try_clone(),
+            None => Err(std::io::ErrorKind::NotConnected.into()),
+        }
+    }
+
+    /// Gives the socket up. Connections keep their listener, and must not keep the port with it: clients would connect
+    /// to it, and nobody would answer.
+    fn close(&self) {
+        self.lock().take();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<TcpListener>> {
+        self.socket.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -43,7 +43,7 @@ impl Acceptor {
     /// # Errors
     /// When the socket cannot be registered with the runtime.
     pub fn new(listener: Arc<Listener>) -> std::io::Result<Self> {
-        let socket = TcpListener::from_std(listener.socket.try_clone()?)?;
+        let socket = TcpListener::from_std(listener.share()?)?;
         let janitor = Janitor::new(&listener.config);
         Ok(Self {
             listener,
@@ -58,7 +58,7 @@ impl Acceptor {
         loop {
             let accepted = tokio::select! {
                 accepted = self.socket.accept() => accepted,
-                () = drain.draining() => return,
+                () = drain.draining() => return self.listener.close(),
             };
             match accepted {
                 Ok((stream, address)) => self.admit(stream, address, &handler, &guard),

@@ -86,6 +86,18 @@ impl Activity {
         }
     }
 
+    /// Waits for an order.
+    pub(super) async fn any_order(&self) {
+        std::future::poll_fn(|cx| {
+            self.listen(cx);
+            match self.ordered() {
+                Order::None => Poll::Pending,
+                Order::Finish | Order::Close => Poll::Ready(()),
+            }
+        })
+        .await;
+    }
+
     /// The task to wake when there is an order.
     pub(super) fn listen(&self, cx: &Context<'_>) {
         self.waker.register(cx.waker());

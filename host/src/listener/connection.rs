@@ -34,9 +34,14 @@ pub(super) async fn serve<H: Handler>(
     activity: Arc<Activity>,
 ) {
     let address = peer.address;
-    let Ok(Ok(http2)) = tokio::time::timeout(config.header_timeout, speaks_http2(&stream)).await
-    else {
-        return;
+    let beginning = tokio::time::timeout(config.header_timeout, speaks_http2(&stream));
+    let http2 = tokio::select! {
+        begun = beginning => match begun {
+            Ok(Ok(http2)) => http2,
+            Ok(Err(_)) | Err(_) => return,
+        },
+        // Nothing has begun that would have to be finished.
+        () = activity.any_order() => return,
     };
     let supervisor = Arc::clone(&activity);
     let io = Watched::new(TokioIo::new(stream), Arc::clone(&activity));
