@@ -279,7 +279,7 @@ async fn bad_tokens_are_refused() {
         ("no signature", format!("{signed}."), "token-invalid"),
         (
             "a cut signature",
-            whole[..whole.len() - 2].to_owned(),
+            whole[..whole.len() - 3].to_owned(),
             "token-invalid",
         ),
         (
