@@ -29,7 +29,7 @@ impl Consumer {
         groups: Vec<Arc<str>>,
         custom_id: Option<Arc<str>>,
     ) -> Self {
-        let joined = (!groups.is_empty()).then(|| groups.join(","));
+        let joined = (!groups.is_empty()).then(|| groups.join(", "));
         let said = [
             ("x-consumer-name", Some(&*name)),
             ("x-consumer-tier", tier.as_deref()),

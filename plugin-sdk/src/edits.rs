@@ -1,6 +1,5 @@
 //! Building edits, and turning what a phase decided into its verdict.
 
-use crate::identity::Found;
 use crate::{
     Header, HeaderEdit, Method, Reply, RequestEdits, RequestVerdict, ResponseEdits, ResponseVerdict,
 };
@@ -87,19 +86,6 @@ impl RequestEdits {
     /// Replaces the whole body; only from the body phase.
     pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = Some(body.into());
-        self
-    }
-
-    /// Tells the upstream who calls, in the headers of [`crate::identity::CONSUMER_HEADERS`]. What is not known is removed,
-    /// so that a client can never send these headers itself.
-    pub fn consumer(mut self, found: &Found) -> Self {
-        crate::identity::push_consumer_edits(&mut self.headers, Some(found));
-        self
-    }
-
-    /// Removes all headers of [`crate::identity::CONSUMER_HEADERS`]: for requests that pass without a consumer.
-    pub fn anonymous(mut self) -> Self {
-        crate::identity::push_consumer_edits(&mut self.headers, None);
         self
     }
 

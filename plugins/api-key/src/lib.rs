@@ -32,7 +32,7 @@ impl ApiKey {
         let found = found.ok_or(Refusal::Invalid)?;
         identity::authenticate(&found.consumer.name, &found.credential_id)
             .map_err(|_| Refusal::Conflict)?;
-        let edits = RequestEdits::new().consumer(&found);
+        let edits = RequestEdits::new();
         Ok(if self.0.hide_credentials {
             key::hide(edits, head, &self.0)
         } else {

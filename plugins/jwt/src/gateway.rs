@@ -1,6 +1,6 @@
 //! What the gateway is asked about a token: whether its signature is right, and whose it is.
 
-use postern_plugin::identity::{self, Credential, Found};
+use postern_plugin::identity::{self, Credential};
 use postern_plugin::keys::{self, Key, Verification};
 use postern_plugin::log;
 
@@ -33,21 +33,20 @@ pub(crate) fn verify(token: &Token<'_>, key: &Key) -> Result<(), Refusal> {
 }
 
 /// Whose token it is; from here on, the exchange is theirs.
-pub(crate) fn authenticate(policy: &Policy, claims: &Claims<'_>) -> Result<Found, Refusal> {
+pub(crate) fn authenticate(policy: &Policy, claims: &Claims<'_>) -> Result<(), Refusal> {
     if let Some(consumer) = &policy.config.consumer {
         return authenticate_as(consumer, &claims.issuer().unwrap_or_default());
     }
     let caller = policy.caller(claims)?.into_owned();
     let found = identity::find(&Credential::JwtIssuer(caller)).ok_or(Refusal::Invalid)?;
     identity::authenticate(&found.consumer.name, &found.credential_id)
-        .map_err(|_| Refusal::Conflict)?;
-    Ok(found)
+        .map_err(|_| Refusal::Conflict)
 }
 
-fn authenticate_as(consumer: &str, credential_id: &str) -> Result<Found, Refusal> {
+fn authenticate_as(consumer: &str, credential_id: &str) -> Result<(), Refusal> {
     let authenticated = identity::authenticate(consumer, credential_id);
     match (authenticated, identity::current()) {
-        (Ok(()), Some(found)) => Ok(found),
+        (Ok(()), Some(_)) => Ok(()),
         (Err(_), Some(_)) => Err(Refusal::Conflict),
         (_, None) => {
             log::error(format_args!("config: there is no consumer {consumer:?}"));

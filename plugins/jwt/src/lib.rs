@@ -45,8 +45,7 @@ impl Jwt {
             .rules
             .check(&claims, clock::unix_ms() as f64 / 1000.0)?;
         let edits = policy.forward(&claims)?;
-        let found = gateway::authenticate(policy, &claims)?;
-        let edits = edits.consumer(&found);
+        gateway::authenticate(policy, &claims)?;
         Ok(if policy.config.hide_credentials {
             places::hide(edits, head, &policy.config)
         } else {
