@@ -1,13 +1,11 @@
 //! `cargo xtask demo`: the quick start. Builds everything, starts the shop behind Postern, prints calls to try, and
 //! waits for Ctrl-C. With `--check` it makes those calls itself and compares the answers.
 
-mod call;
 mod check;
 mod lines;
 mod reload;
 mod setup;
 mod start;
-mod token;
 
 use std::sync::mpsc;
 use std::time::Duration;

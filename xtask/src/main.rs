@@ -4,10 +4,12 @@
 
 mod bench;
 mod build_plugins;
+mod call;
 mod ci;
 mod demo;
 mod process;
 mod test;
+mod token;
 mod workspace;
 
 use std::process::ExitCode;
@@ -30,7 +32,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Build everything, start the shop example behind Postern, and print calls to try.
+    /// Build everything, start the shop example behind Postern, and print calls to try; the quick start.
     Demo(demo::Options),
     /// Compile the plugins to `target/plugins/NAME.wasm`.
     BuildPlugins,
@@ -38,7 +40,7 @@ enum Command {
     Test(test::Options),
     /// What CI runs: format, lints, licences, tests, and the demo's calls.
     Ci,
-    /// Measure Postern and other gateways side by side.
+    /// Measure Postern and nginx side by side: CPU per request, on this machine.
     Bench(bench::Options),
 }
 

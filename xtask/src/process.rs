@@ -1,7 +1,7 @@
 //! Running other programs: to their end, or as services that are stopped with us.
 
 use std::ffi::OsStr;
-use std::process::{Child, Command};
+use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -76,13 +76,21 @@ impl Service {
         Ok(Self { name, child })
     }
 
+    /// The program's process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// How the program ended, once it has.
+    pub(crate) fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        self.child
+            .try_wait()
+            .with_context(|| format!("cannot look after {}", self.name))
+    }
+
     /// An error when the program has ended by itself.
     pub(crate) fn expect_running(&mut self) -> Result<()> {
-        match self
-            .child
-            .try_wait()
-            .with_context(|| format!("cannot look after {}", self.name))?
-        {
+        match self.ended()? {
             None => Ok(()),
             Some(status) => Err(anyhow!("{} ended by itself: {status}", self.name)),
         }

@@ -6,8 +6,8 @@ use anyhow::{Result, bail, ensure};
 use serde_json::Value;
 
 use super::Stop;
-use super::call::{Answer, Client};
 use super::lines::{Group, Line};
+use crate::call::{Answer, Client};
 
 /// One thing that an answer must have.
 pub(super) enum Expect {

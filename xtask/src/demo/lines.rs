@@ -6,9 +6,9 @@ use std::fmt::Write;
 
 use serde_json::json;
 
-use super::call::Call;
 use super::check::{Expect, Is};
 use super::setup::{self, Addresses};
+use crate::call::Call;
 
 /// Calls that belong together.
 pub(super) struct Group {

@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
-use super::call::{Call, Client};
 use super::check::Report;
 use super::setup::{self, Addresses};
 use crate::build_plugins::{self, GUEST_PROFILE, GUEST_TARGET};
+use crate::call::{Call, Client};
 use crate::process;
 use crate::workspace::Workspace;
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-use super::token;
+use crate::token;
 use crate::workspace::Workspace;
 
 /// The gateway's configuration, relative to the root.

@@ -8,8 +8,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 
-use super::call::{Call, Client};
 use super::setup::{self, Addresses, SECRETS};
+use crate::call::{Call, Client};
 use crate::process::{self, Service};
 use crate::workspace::Workspace;
 

@@ -1,5 +1,6 @@
 //! One HTTP call, which can be printed as a curl line or made.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -11,17 +12,17 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A request, independent of how it is made.
 #[derive(Clone)]
-pub(super) struct Call {
+pub(crate) struct Call {
     method: Method,
     address: SocketAddr,
     path: &'static str,
     headers: Vec<(&'static str, String)>,
-    body: Option<&'static str>,
+    body: Option<Cow<'static, str>>,
 }
 
 impl Call {
     /// A `GET` request.
-    pub(super) fn get(address: SocketAddr, path: &'static str) -> Self {
+    pub(crate) fn get(address: SocketAddr, path: &'static str) -> Self {
         Self {
             method: Method::GET,
             address,
@@ -32,17 +33,21 @@ impl Call {
     }
 
     /// A `POST` request with a JSON body.
-    pub(super) fn post(address: SocketAddr, path: &'static str, json: &'static str) -> Self {
+    pub(crate) fn post(
+        address: SocketAddr,
+        path: &'static str,
+        json: impl Into<Cow<'static, str>>,
+    ) -> Self {
         let call = Self {
             method: Method::POST,
-            body: Some(json),
+            body: Some(json.into()),
             ..Self::get(address, path)
         };
         call.header("Content-Type", "application/json")
     }
 
     /// An `OPTIONS` request.
-    pub(super) fn options(address: SocketAddr, path: &'static str) -> Self {
+    pub(crate) fn options(address: SocketAddr, path: &'static str) -> Self {
         Self {
             method: Method::OPTIONS,
             ..Self::get(address, path)
@@ -50,18 +55,18 @@ impl Call {
     }
 
     /// The same with a header more.
-    pub(super) fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+    pub(crate) fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
     }
 
     /// The same with a bearer token.
-    pub(super) fn bearer(self, token: &str) -> Self {
+    pub(crate) fn bearer(self, token: &str) -> Self {
         self.header("Authorization", format!("Bearer {token}"))
     }
 
     /// The call as a line for a shell, after `curl ` and the given options.
-    pub(super) fn curl(&self, options: &str) -> String {
+    pub(crate) fn curl(&self, options: &str) -> String {
         let mut line = format!("curl {options}");
         if self.method != Method::GET && self.body.is_none() {
             line.push_str(&format!(" -X {}", self.method));
@@ -69,7 +74,7 @@ impl Call {
         for (name, value) in &self.headers {
             line.push_str(&format!(" -H {}", quoted(&format!("{name}: {value}"))));
         }
-        if let Some(body) = self.body {
+        if let Some(body) = &self.body {
             line.push_str(&format!(" -d {}", quoted(body)));
         }
         line + &format!(" http://{}{}", self.address, self.path)
@@ -82,20 +87,20 @@ fn quoted(text: &str) -> String {
 
 /// What came back.
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
-    pub(super) body: String,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: String,
 }
 
 /// Makes calls and keeps connections.
-pub(super) struct Client {
+pub(crate) struct Client {
     agent: ureq::Agent,
 }
 
 impl Client {
     /// A client that takes every status as an answer and follows nothing.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -108,7 +113,7 @@ impl Client {
     }
 
     /// Makes the call.
-    pub(super) fn send(&self, call: &Call) -> Result<Answer> {
+    pub(crate) fn send(&self, call: &Call) -> Result<Answer> {
         let mut request = Request::builder()
             .method(&call.method)
             .uri(format!("http://{}{}", call.address, call.path));
@@ -116,7 +121,7 @@ impl Client {
             request = request.header(*name, value);
         }
         let context = || format!("{} {}", call.method, call.path);
-        let response = match call.body {
+        let response = match call.body.as_deref() {
             Some(body) => self.agent.run(request.body(body)?),
             None => self.agent.run(request.body(())?),
         };

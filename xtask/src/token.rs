@@ -1,4 +1,4 @@
-//! JSON Web Tokens for the demo's consumers.
+//! JSON Web Tokens for the consumers of the demo and the bench.
 //!
 //! Twenty lines instead of the gateway's own crate for this, whose C code would have to be compiled before `xtask`.
 
@@ -9,23 +9,35 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 
 /// 2100-01-01: printed lines should work as long as anybody reads them.
-pub(super) const FAR_AWAY: u64 = 4_102_444_800;
+pub(crate) const FAR_AWAY: u64 = 4_102_444_800;
 /// 2001-09-09.
-pub(super) const LONG_AGO: u64 = 1_000_000_000;
+pub(crate) const LONG_AGO: u64 = 1_000_000_000;
 
 /// An HS256 token of an issuer.
-pub(super) fn mint(issuer: &str, expires: u64, secret: &str) -> String {
-    let claims = json!({ "iss": issuer, "sub": "demo", "exp": expires });
+pub(crate) fn mint(issuer: &str, expires: u64, secret: &str) -> String {
+    sign(
+        &json!({ "iss": issuer, "sub": "demo", "exp": expires }),
+        secret,
+    )
+}
+
+/// An HS256 token with these claims.
+pub(crate) fn sign(claims: &Value, secret: &str) -> String {
     let message = format!(
         "{}.{}",
         part(&json!({ "alg": "HS256", "typ": "JWT" })),
-        part(&claims)
+        part(claims)
     );
     let mut mac =
         Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("HMAC takes keys of every length");
     mac.update(message.as_bytes());
     let signature = URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes());
     format!("{message}.{signature}")
+}
+
+/// A token that says that it is not signed, and is not.
+pub(crate) fn unsigned(claims: &Value) -> String {
+    format!("{}.{}.", part(&json!({ "alg": "none" })), part(claims))
 }
 
 fn part(json: &Value) -> String {
