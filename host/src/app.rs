@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
-use build::{Builder, Generation};
+use build::Builder;
 use reload::Reloader;
 use status::Status;
 use worker::{Views, WorkerPlan};
@@ -106,6 +106,7 @@ impl Gateway {
             config.server.drain_timeout,
             config.admin.clone(),
         );
+        let seen = reload::look(&config);
         let generation = control
             .block_on(builder.build(config, None))
             .map_err(StartError::Config)?;
@@ -134,11 +135,18 @@ impl Gateway {
         let admin_address = admin.as_ref().and_then(|socket| socket.local_addr().ok());
         status.published(&generation.snapshot);
         builder.published(&generation, None);
+        let reloader = Reloader::new(
+            Arc::clone(&builder),
+            views.clone(),
+            Arc::clone(&status),
+            generation,
+            seen,
+        );
         control.spawn(background(
             Arc::clone(&builder),
             views,
             Arc::clone(&status),
-            generation,
+            reloader,
             demands,
             admin,
         ));
@@ -247,21 +255,19 @@ async fn background(
     builder: Arc<Builder>,
     views: Views,
     status: Arc<Status>,
-    generation: Generation,
+    reloader: Reloader,
     demands: mpsc::Receiver<()>,
     admin: Option<TcpListener>,
 ) {
     if let Some(socket) = admin {
         let source = AdminSource {
             builder: Arc::clone(&builder),
-            status: Arc::clone(&status),
+            status,
         };
         tokio::spawn(admin::serve(socket, Arc::new(source)));
     }
-    tokio::spawn(sweep(Arc::clone(&builder), views.clone()));
-    Reloader::new(builder, views, status, generation)
-        .run(demands)
-        .await;
+    tokio::spawn(sweep(builder, views));
+    reloader.run(demands).await;
 }
 
 async fn sweep(builder: Arc<Builder>, views: Views) {

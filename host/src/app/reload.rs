@@ -1,18 +1,20 @@
 //! Hot reload: files that changed become a new snapshot, or an error in the log while the old one serves on.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use notify::event::ModifyKind;
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::build::{Builder, Generation};
 use super::status::Status;
 use super::worker::Views;
-use crate::config::{self, Problems};
+use crate::config::{self, Config, Problems};
 use crate::telemetry::ReloadOutcome;
 
 /// After the last change: writers seldom write once.
@@ -22,6 +24,23 @@ const SETTLE_CAP: Duration = Duration::from_secs(1);
 /// For file systems that do not notify, and directories that came back.
 const POLL: Duration = Duration::from_secs(5);
 
+/// Files, and the hashes of what is in them; none where there is nothing to read.
+pub(super) type Seen = BTreeMap<PathBuf, Option<blake3::Hash>>;
+
+/// Why files are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    /// Somebody asked.
+    Demand,
+    /// Something changed in one of the directories.
+    Change,
+    /// It is time.
+    Poll,
+}
+
+/// Names of files whose content matters. Others may be written beside them all the time, such as an access log.
+type Names = Arc<Mutex<BTreeSet<OsString>>>;
+
 /// Replaces generations.
 pub(super) struct Reloader {
     builder: Arc<Builder>,
@@ -29,62 +48,75 @@ pub(super) struct Reloader {
     status: Arc<Status>,
     current: Generation,
     /// The files as they were when they were last looked at.
-    seen: BTreeMap<PathBuf, Option<blake3::Hash>>,
+    seen: Seen,
     watching: BTreeSet<PathBuf>,
+    names: Names,
+    /// Why the configuration on disk does not serve, if it does not.
+    refused: Option<String>,
 }
 
 impl Reloader {
+    /// `seen` are the files as they were before `current` was made of them.
     pub(super) fn new(
         builder: Arc<Builder>,
         views: Views,
         status: Arc<Status>,
         current: Generation,
+        seen: Seen,
     ) -> Self {
-        let mut reloader = Self {
+        Self {
             builder,
             views,
             status,
             current,
-            seen: BTreeMap::new(),
+            seen,
             watching: BTreeSet::new(),
-        };
-        reloader.seen = reloader.look();
-        reloader
+            names: Names::default(),
+            refused: None,
+        }
     }
 
     /// Watches the files until the process ends. `demands` are reloads that somebody asked for (SIGHUP).
     pub(super) async fn run(mut self, mut demands: mpsc::Receiver<()>) {
         let (events, mut changes) = mpsc::channel(1);
+        let names = Arc::clone(&self.names);
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            if event.is_ok_and(|event| !matches!(event.kind, notify::EventKind::Access(_))) {
+            if event.is_ok_and(|event| is_relevant(&event, &names)) {
                 // A full channel means that a look is due already.
                 let _ = events.try_send(());
             }
         })
         .inspect_err(|error| tracing::warn!(%error, "files cannot be watched; they are looked at every {POLL:?}"))
         .ok();
+        self.watch(watcher.as_mut());
+        // What changed before there was a watch.
+        self.reload(Cause::Poll).await;
         loop {
             self.watch(watcher.as_mut());
-            let mut forced = false;
-            tokio::select! {
-                Some(()) = changes.recv() => settle(&mut changes).await,
+            let cause = tokio::select! {
+                Some(()) = changes.recv() => {
+                    settle(&mut changes).await;
+                    Cause::Change
+                }
                 demand = demands.recv() => match demand {
-                    Some(()) => forced = true,
+                    Some(()) => Cause::Demand,
                     None => return,
                 },
-                () = tokio::time::sleep(POLL) => {}
-            }
-            self.reload(forced).await;
+                () = tokio::time::sleep(POLL) => Cause::Poll,
+            };
+            self.reload(cause).await;
         }
     }
 
     /// Watches the directories, not the files: renaming a file over another replaces what a watch would hold on to.
     fn watch(&mut self, watcher: Option<&mut RecommendedWatcher>) {
         let Some(watcher) = watcher else { return };
-        let wanted: BTreeSet<PathBuf> = self
-            .files()
+        let files = files(&self.current.config);
+        let wanted: BTreeSet<PathBuf> = files.iter().filter_map(|file| directory(file)).collect();
+        *self.names.lock().unwrap_or_else(PoisonError::into_inner) = files
             .iter()
-            .filter_map(|file| directory(file))
+            .filter_map(|file| file.file_name())
+            .map(OsString::from)
             .collect();
         for directory in &wanted {
             // Again each time: a directory that was deleted and made anew is another one.
@@ -96,47 +128,39 @@ impl Reloader {
         self.watching = wanted;
     }
 
-    fn files(&self) -> Vec<PathBuf> {
-        let config = &self.current.config;
-        let plugins = config
-            .plugins
-            .iter()
-            .filter(|_| config.engine.watch)
-            .map(|plugin| &plugin.file);
-        config.sources.iter().chain(plugins).cloned().collect()
-    }
-
-    fn look(&self) -> BTreeMap<PathBuf, Option<blake3::Hash>> {
-        let digest = |file: &PathBuf| std::fs::read(file).ok().map(|bytes| blake3::hash(&bytes));
-        self.files()
-            .into_iter()
-            .map(|file| (file.clone(), digest(&file)))
-            .collect()
-    }
-
-    async fn reload(&mut self, forced: bool) {
-        let now = self.look();
+    async fn reload(&mut self, cause: Cause) {
+        let now = look(&self.current.config);
         let changed: Vec<PathBuf> = now
             .iter()
             .filter(|(file, digest)| self.seen.get(*file) != Some(*digest))
             .map(|(file, _)| file.clone())
             .collect();
         self.seen = now;
-        if changed.is_empty() && !forced {
-            return;
-        }
-        if forced
-            || changed
-                .iter()
-                .any(|file| self.current.config.sources.contains(file))
-        {
-            self.reload_config().await;
-        } else {
+        let of_config = |file| self.current.config.sources.contains(file);
+        if cause == Cause::Demand || changed.iter().any(of_config) {
+            self.reload_config(None).await;
+        } else if !changed.is_empty() {
             self.reload_plugins(&changed).await;
+        } else if cause == Cause::Change && self.is_outdated() {
+            self.reload_config(self.refused.clone()).await;
         }
     }
 
-    async fn reload_config(&mut self) {
+    /// Whether the configuration may be another one though none of its files changed: what a refused one lacked came, or
+    /// a file that `include` finds came or went.
+    fn is_outdated(&self) -> bool {
+        let Some(path) = self.current.config.sources.first() else {
+            return false;
+        };
+        self.refused.is_some()
+            || match config::load(path) {
+                Ok(config) => config.sources != self.current.config.sources,
+                Err(_) => true,
+            }
+    }
+
+    /// `told` is what the operator knows already: it is not said again.
+    async fn reload_config(&mut self, told: Option<String>) {
         let Some(path) = self.current.config.sources.first() else {
             return;
         };
@@ -150,7 +174,8 @@ impl Reloader {
         match built {
             Ok(generation) => {
                 self.publish(generation);
-                self.seen = self.look();
+                self.remember();
+                self.refused = None;
                 tracing::info!(
                     generation = self.current.snapshot.generation,
                     "configuration reloaded"
@@ -158,16 +183,40 @@ impl Reloader {
                 self.status.config_reloaded(None);
                 self.builder.metrics.config_reloaded(ReloadOutcome::Applied);
             }
+            Err(problems) if told.is_some_and(|told| told == problems.to_string()) => {}
             Err(problems) => self.refuse_config(&problems),
         }
     }
 
-    fn refuse_config(&self, problems: &Problems) {
+    /// The files of a new generation as they were before it was made: what changed meanwhile is yet to be noticed.
+    fn remember(&mut self) {
+        let mut now = look(&self.current.config);
+        for plugin in &self.current.config.plugins {
+            let loaded = self
+                .current
+                .snapshot
+                .plugins
+                .iter()
+                .find(|loaded| *loaded.name() == plugin.name);
+            if let (Some(loaded), Some(digest)) = (loaded, now.get_mut(&plugin.file)) {
+                *digest = Some(loaded.digest());
+            }
+        }
+        for source in &self.current.config.sources {
+            if let (Some(before), Some(digest)) = (self.seen.get(source), now.get_mut(source)) {
+                *digest = *before;
+            }
+        }
+        self.seen = now;
+    }
+
+    fn refuse_config(&mut self, problems: &Problems) {
         let count = problems.len();
         tracing::error!(
             "configuration not reloaded, the old one serves on; {count} problem(s):\n{problems}"
         );
-        self.status.config_reloaded(Some(problems.to_string()));
+        self.refused = Some(problems.to_string());
+        self.status.config_reloaded(self.refused.clone());
         self.builder.metrics.config_reloaded(ReloadOutcome::Failed);
     }
 
@@ -183,7 +232,13 @@ impl Reloader {
             .filter(|(plugin, _)| changed.contains(&plugin.file))
         {
             match self.builder.plugin(plugin, &self.current.services).await {
-                Ok(new) if new.digest() == slot.digest() => {}
+                Ok(new) if new.digest() == slot.digest() => {
+                    self.status.plugin_reloaded(&plugin.name, None);
+                    self.builder
+                        .metrics
+                        .plugin(&plugin.name)
+                        .reloaded(ReloadOutcome::Unchanged);
+                }
                 Ok(new) => {
                     *slot = Arc::new(new);
                     replaced.push(Arc::clone(&plugin.name));
@@ -225,6 +280,38 @@ impl Reloader {
         self.builder.published(&generation, Some(&self.current));
         self.status.published(&generation.snapshot);
         self.current = generation;
+    }
+}
+
+/// The files that a configuration is made of.
+fn files(config: &Config) -> Vec<PathBuf> {
+    let plugins = config
+        .plugins
+        .iter()
+        .filter(|_| config.engine.watch)
+        .map(|plugin| &plugin.file);
+    config.sources.iter().chain(plugins).cloned().collect()
+}
+
+/// The files of a configuration as they are now.
+pub(super) fn look(config: &Config) -> Seen {
+    let digest = |file: &PathBuf| std::fs::read(file).ok().map(|bytes| blake3::hash(&bytes));
+    files(config)
+        .into_iter()
+        .map(|file| (file.clone(), digest(&file)))
+        .collect()
+}
+
+/// Whether an event may be about our files. What is created, renamed or removed may be: a link may lead to it.
+fn is_relevant(event: &notify::Event, names: &Names) -> bool {
+    match event.kind {
+        EventKind::Access(_) => false,
+        EventKind::Modify(ModifyKind::Data(_) | ModifyKind::Metadata(_)) => {
+            let names = names.lock().unwrap_or_else(PoisonError::into_inner);
+            let known = |path: &PathBuf| path.file_name().is_some_and(|name| names.contains(name));
+            event.paths.iter().any(known)
+        }
+        _ => true,
     }
 }
 
