@@ -15,6 +15,7 @@ pub mod eventually;
 pub mod gateway;
 pub mod golden;
 pub mod guests;
+pub mod load;
 pub mod log;
 pub mod raw;
 pub mod setup;

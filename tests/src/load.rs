@@ -1,0 +1,98 @@
+//! Requests without a pause, while something else happens.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinHandle;
+
+use crate::client::{Answer, Call, Connection};
+
+/// Clients that make the same calls again and again.
+pub struct Load {
+    stop: Arc<AtomicBool>,
+    clients: Vec<JoinHandle<Report>>,
+}
+
+/// What clients saw.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// How many calls were answered.
+    pub answered: usize,
+    /// The first calls that failed, with what came instead.
+    pub failures: Vec<String>,
+    /// The longest time of a call.
+    pub longest: Duration,
+}
+
+/// More than these are not told one by one.
+const MAX_FAILURES: usize = 10;
+
+impl Load {
+    /// Starts as many clients, each with a connection of its own. `good` says whether an answer is as it should be.
+    pub fn start(
+        address: SocketAddr,
+        clients: usize,
+        calls: Vec<Call>,
+        good: impl Fn(&Answer) -> bool + Clone + Send + 'static,
+    ) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let client = |_| {
+            tokio::spawn(work(
+                address,
+                calls.clone(),
+                good.clone(),
+                Arc::clone(&stop),
+            ))
+        };
+        Self {
+            clients: (0..clients).map(client).collect(),
+            stop: Arc::clone(&stop),
+        }
+    }
+
+    /// Ends the calls and adds up what the clients saw.
+    pub async fn stop(self) -> Report {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut all = Report::default();
+        for client in self.clients {
+            let report = client.await.expect("a client does not panic");
+            all.answered += report.answered;
+            all.failures.extend(report.failures);
+            all.longest = all.longest.max(report.longest);
+        }
+        all
+    }
+}
+
+async fn work(
+    address: SocketAddr,
+    calls: Vec<Call>,
+    good: impl Fn(&Answer) -> bool,
+    stop: Arc<AtomicBool>,
+) -> Report {
+    let mut report = Report::default();
+    let mut connection = Connection::h1(address).await;
+    for call in calls.iter().cycle() {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let begun = Instant::now();
+        let failure = match connection.try_call(call).await {
+            Ok(answer) if good(&answer) => None,
+            Ok(answer) => Some(format!("{call:?}: {answer:?}")),
+            Err(error) => {
+                connection = Connection::h1(address).await;
+                Some(format!("{call:?}: {error}"))
+            }
+        };
+        report.longest = report.longest.max(begun.elapsed());
+        match failure {
+            None => report.answered += 1,
+            Some(failure) if report.failures.len() < MAX_FAILURES => report.failures.push(failure),
+            Some(_) => {}
+        }
+    }
+    report
+}
