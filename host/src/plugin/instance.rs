@@ -116,21 +116,27 @@ impl Instance {
         self.calls = self.calls.saturating_add(1);
         let result = match mode {
             Mode::Inline(ticks) => {
-                self.store.data_mut().ticks_left = 0;
-                // The current tick has begun already: one more, so that the budget is never cut short.
-                self.store.set_epoch_deadline(ticks + 1);
+                self.begin_ticks(ticks, false);
                 func.call(&mut self.store, params)
             }
             Mode::Fiber(ticks) => {
-                self.store.data_mut().ticks_left = ticks;
-                self.store.data_mut().waited = false;
-                self.store.set_epoch_deadline(1);
+                self.begin_ticks(ticks, true);
                 func.call_async(&mut self.store, params).await
             }
         };
         result
             .map(|(value,)| value)
             .map_err(|error| self.explain(&error))
+    }
+
+    /// Ticks are counted one by one, as the guest meets them: while the system runs something else in the worker's
+    /// place, many pass and it meets one. The first has begun already, so it does not count.
+    fn begin_ticks(&mut self, ticks: u64, yields: bool) {
+        let state = self.store.data_mut();
+        state.ticks_left = ticks;
+        state.yields = yields;
+        state.waited = false;
+        self.store.set_epoch_deadline(1);
     }
 
     /// Whether it may serve again.
@@ -199,6 +205,9 @@ fn new_store(linked: &Linked, shared: &Arc<Shared>, outbound: Arc<dyn Outbound>)
             return Ok(UpdateDeadline::Interrupt);
         }
         state.ticks_left -= 1;
+        if !state.yields {
+            return Ok(UpdateDeadline::Continue(1));
+        }
         let pause = Box::pin(tokio::task::yield_now());
         Ok(UpdateDeadline::YieldCustom(1, pause))
     });

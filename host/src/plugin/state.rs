@@ -43,6 +43,8 @@ pub(super) struct State {
     pub(super) memory: MemoryMeter,
     /// Epochs that the current call may still use.
     pub(super) ticks_left: u64,
+    /// Whether the current call is on a fiber and lets others run at every tick.
+    pub(super) yields: bool,
     /// Set when the guest goes on after it waited: the ticks that passed meanwhile were not its own.
     pub(super) waited: bool,
     pub(super) output: Output,
@@ -62,6 +64,7 @@ impl State {
             outbound,
             memory,
             ticks_left: 0,
+            yields: false,
             waited: false,
             output: Output::default(),
         }
