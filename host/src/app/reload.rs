@@ -90,7 +90,7 @@ impl Reloader {
         .ok();
         self.watch(watcher.as_mut());
         // What changed before there was a watch.
-        self.reload(Cause::Poll).await;
+        self.reload(Cause::Change).await;
         loop {
             self.watch(watcher.as_mut());
             let cause = tokio::select! {
