@@ -7,7 +7,7 @@ mod status;
 mod worker;
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -54,8 +54,13 @@ pub enum StartError {
         source: std::io::Error,
     },
     /// The access log's file cannot be opened.
-    #[error("[access-log] {0}")]
-    AccessLog(std::io::Error),
+    #[error("[access-log] {file} cannot be written: {source}", file = file.display())]
+    AccessLog {
+        /// Which one.
+        file: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// A thread cannot be started.
     #[error("a thread cannot be started: {0}")]
     Thread(std::io::Error),
@@ -233,8 +238,13 @@ fn control_runtime() -> Result<tokio::runtime::Runtime, StartError> {
 }
 
 fn builder(config: &Config, metrics: Arc<Metrics>) -> Result<(Builder, usize), StartError> {
-    let access_log =
-        Arc::new(AccessLog::open(&config.access_log, &metrics).map_err(StartError::AccessLog)?);
+    let access_log = Arc::new(
+        AccessLog::open(&config.access_log, &metrics).map_err(|source| {
+            let file = config.access_log.file.clone();
+            let file = file.unwrap_or_else(|| PathBuf::from("standard output"));
+            StartError::AccessLog { file, source }
+        })?,
+    );
     let engine = Engine::new(&config.engine)?;
     let workers = config.server.workers;
     Ok((
