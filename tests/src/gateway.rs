@@ -296,7 +296,7 @@ impl Setup {
         let mut command = setup::program();
         command
             .current_dir(self.folder.path())
-            .arg("run")
+            .args(self.command)
             .arg("--config")
             .arg(&config);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));

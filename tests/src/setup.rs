@@ -17,6 +17,7 @@ pub struct Setup {
     fragment: String,
     workers: usize,
     pub(crate) environment: Vec<(String, String)>,
+    pub(crate) command: Option<&'static str>,
 }
 
 impl Setup {
@@ -30,6 +31,7 @@ impl Setup {
             fragment: fragment.into(),
             workers: 1,
             environment: Vec::new(),
+            command: Some("run"),
         }
     }
 
@@ -44,6 +46,13 @@ impl Setup {
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.into(), value.into()));
+        self
+    }
+
+    /// Started as `postern --config FILE`.
+    #[must_use]
+    pub fn without_command(mut self) -> Self {
+        self.command = None;
         self
     }
 
