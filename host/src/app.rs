@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
-use build::Builder;
+use build::{Builder, Generation};
 use reload::Reloader;
 use status::Status;
 use worker::{Views, WorkerPlan};
@@ -132,38 +132,25 @@ impl Gateway {
             drain: signal.clone(),
             drain_timeout,
         };
-        let workers = (0..workers)
+        let workers: Result<_, _> = (0..workers)
             .map(|index| worker::spawn(plan(index)))
-            .collect::<Result<_, _>>()
-            .map_err(StartError::Thread)?;
+            .collect();
+        let workers = workers.map_err(StartError::Thread)?;
         let (reload, demands) = mpsc::channel(1);
         let admin_address = admin.as_ref().and_then(|socket| socket.local_addr().ok());
         status.published(&generation.snapshot);
         builder.published(&generation, None);
-        let reloader = Reloader::new(
-            Arc::clone(&builder),
-            views.clone(),
-            Arc::clone(&status),
-            generation,
-            seen,
-        );
-        control.spawn(background(
-            Arc::clone(&builder),
+        let parts = Parts {
+            builder: Arc::clone(&builder),
             views,
-            Arc::clone(&status),
-            reloader,
-            demands,
-            admin,
-        ));
-        let listeners = listeners
-            .iter()
-            .map(|listener| (Arc::clone(listener.name()), listener.address()))
-            .collect();
+            status: Arc::clone(&status),
+        };
+        control.spawn(background(parts, (generation, seen), demands, admin));
         Ok(Self {
             builder,
             control: Some(control),
             workers,
-            listeners,
+            listeners: addresses(&listeners),
             admin: admin_address,
             status,
             reload,
@@ -261,23 +248,39 @@ fn open_admin(
     admin::open(address).map_err(|source| StartError::Admin { address, source })
 }
 
-async fn background(
+/// What the background work shares with the gateway.
+struct Parts {
     builder: Arc<Builder>,
     views: Views,
     status: Arc<Status>,
-    reloader: Reloader,
+}
+
+async fn background(
+    parts: Parts,
+    (generation, seen): (Generation, reload::Seen),
     demands: mpsc::Receiver<()>,
     admin: Option<TcpListener>,
 ) {
+    let Parts {
+        builder,
+        views,
+        status,
+    } = parts;
     if let Some(socket) = admin {
         let source = AdminSource {
             builder: Arc::clone(&builder),
-            status,
+            status: Arc::clone(&status),
         };
         tokio::spawn(admin::serve(socket, Arc::new(source)));
     }
-    tokio::spawn(sweep(builder, views));
+    tokio::spawn(sweep(Arc::clone(&builder), views.clone()));
+    let reloader = Reloader::new(builder, views, status, generation, seen);
     reloader.run(demands).await;
+}
+
+fn addresses(listeners: &[Arc<Listener>]) -> Vec<(Arc<str>, SocketAddr)> {
+    let address = |listener: &Arc<Listener>| (Arc::clone(listener.name()), listener.address());
+    listeners.iter().map(address).collect()
 }
 
 async fn sweep(builder: Arc<Builder>, views: Views) {
