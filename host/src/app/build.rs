@@ -194,7 +194,8 @@ impl Builder {
         if let Some(code) = known {
             return Ok(code);
         }
-        let code = Code::load(&self.engine, &config.file)?;
+        // The compiler takes its time; the admin listener, on the same runtime, must not wait for it.
+        let code = tokio::task::block_in_place(|| Code::load(&self.engine, &config.file))?;
         self.lock().insert(config.file.clone(), code.clone());
         Ok(code)
     }
