@@ -213,6 +213,16 @@ impl Gateway {
         kib * 1024
     }
 
+    /// How many pieces of memory the process has mapped: compiled code is one each.
+    #[must_use]
+    pub fn mappings(&self) -> usize {
+        let path = format!("/proc/{}/maps", self.pid().as_raw_nonzero());
+        fs::read_to_string(path)
+            .expect("the process lives, on Linux")
+            .lines()
+            .count()
+    }
+
     fn pid(&self) -> Pid {
         match &self.running {
             Running::Process { child, .. } => Pid::from_child(child),
