@@ -29,6 +29,10 @@ use postern::state;
 use postern::telemetry::Metrics;
 use postern::types::{Consumer, Identity, PathParameters, Peer, RequestId};
 
+/// The gateway's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const SECRET: &str = "a secret of the benchmark, 32 bytes or more";
 
 /// Few enough exchanges that they are still in the processor's cache, as one is that was just read.
