@@ -213,14 +213,14 @@ impl Gateway {
         kib * 1024
     }
 
-    /// How many pieces of memory the process has mapped: compiled code is one each.
+    /// How many pieces of compiled plugins the process has mapped to run them. Of the same files, slots for instances keep
+    /// the images of their memories mapped, which are not counted.
     #[must_use]
-    pub fn mappings(&self) -> usize {
+    pub fn mapped_code(&self) -> usize {
         let path = format!("/proc/{}/maps", self.pid().as_raw_nonzero());
-        fs::read_to_string(path)
-            .expect("the process lives, on Linux")
-            .lines()
-            .count()
+        let maps = fs::read_to_string(path).expect("the process lives, on Linux");
+        let code = |line: &&str| line.contains(" r-xp ") && line.ends_with(".cwasm");
+        maps.lines().filter(code).count()
     }
 
     fn pid(&self) -> Pid {
