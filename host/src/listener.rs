@@ -4,6 +4,7 @@ mod accept;
 mod activity;
 mod connection;
 mod janitor;
+mod stream;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::AtomicUsize;

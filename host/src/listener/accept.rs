@@ -13,6 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::Listener;
 use super::connection;
 use super::janitor::Janitor;
+use super::stream::{Rewound, Socket};
 use crate::proxy::ExchangeBody;
 use crate::shutdown::{DrainSignal, TaskGuard};
 use crate::types::Peer;
@@ -93,6 +94,7 @@ impl Acceptor {
             Arc::clone(&listener.trusted_proxies),
         );
         let (handler, guard, activity) = (handler.clone(), guard.clone(), self.janitor.admit());
+        let stream = Rewound::new(Socket::Tcp(stream));
         tokio::spawn(async move {
             connection::serve(stream, &listener.config, handler, Arc::new(peer), activity).await;
             drop((place, guard));

@@ -12,29 +12,27 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
-use tokio::net::TcpStream;
 
 use super::accept::Handler;
 use super::activity::{Activity, Order, Tracked, Watched};
+use super::stream::Rewound;
 use crate::config::ListenerConfig;
 use crate::types::Peer;
 
 /// How an HTTP/2 connection begins (RFC 9113, 3.4); no method of HTTP/1.1 begins like this.
 const H2_PREFACE: &[u8] = b"PRI";
-/// Between looks at a connection that has sent less than that.
-const PREFACE_PAUSE: Duration = Duration::from_millis(10);
 const H2_PING_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Serves a connection to its end.
 pub(super) async fn serve<H: Handler>(
-    stream: TcpStream,
+    mut stream: Rewound,
     config: &ListenerConfig,
     handler: H,
     peer: Arc<Peer>,
     activity: Arc<Activity>,
 ) {
     let address = peer.address;
-    let beginning = tokio::time::timeout(config.header_timeout, speaks_http2(&stream));
+    let beginning = tokio::time::timeout(config.header_timeout, speaks_http2(&mut stream));
     let http2 = tokio::select! {
         begun = beginning => match begun {
             Ok(Ok(http2)) => http2,
@@ -77,16 +75,21 @@ pub(super) async fn serve<H: Handler>(
     }
 }
 
-/// Whether the client speaks HTTP/2 with prior knowledge.
-async fn speaks_http2(stream: &TcpStream) -> std::io::Result<bool> {
-    let mut first = [0; H2_PREFACE.len()];
+/// Whether the client speaks HTTP/2 with prior knowledge. An error when it says nothing at all.
+async fn speaks_http2(stream: &mut Rewound) -> std::io::Result<bool> {
+    let mut wanted = 1;
     loop {
-        let read = stream.peek(&mut first).await?;
-        let seen = first.get(..read).unwrap_or_default();
-        if read == 0 || read == first.len() || !H2_PREFACE.starts_with(seen) {
-            return Ok(seen == H2_PREFACE);
+        let seen = stream.peek(wanted).await?;
+        if seen.is_empty() {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
         }
-        tokio::time::sleep(PREFACE_PAUSE).await;
+        if seen.len() < wanted || !H2_PREFACE.starts_with(seen) {
+            return Ok(seen.starts_with(H2_PREFACE));
+        }
+        if seen.len() == H2_PREFACE.len() {
+            return Ok(true);
+        }
+        wanted = seen.len() + 1;
     }
 }
 
