@@ -1,6 +1,7 @@
 //! The proxy: from a request to its response, always. `pipeline` is the path, `rescue` what happens when it fails.
 
 mod error;
+mod forwarding;
 mod headers;
 mod pipeline;
 mod rescue;

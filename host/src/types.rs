@@ -175,6 +175,15 @@ impl Peer {
         }
     }
 
+    /// Whether an address is a trusted proxy's, not a client's.
+    #[must_use]
+    pub fn trusts(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.trusted_proxies
+            .iter()
+            .any(|range| range.contains(&address))
+    }
+
     /// The peer's address, an IPv4 one also where the socket is IPv6.
     #[must_use]
     pub fn ip(&self) -> IpAddr {

@@ -1,24 +1,15 @@
-//! Headers on the way through: what belongs to one connection ends here, and what a proxy adds begins here
-//! (RFC 9110, 7.6; RFC 7239).
+//! Headers on the way through: what belongs to one connection ends here, and nobody says what only we may say
+//! (RFC 9110, 7.6).
 
-use std::fmt::Write;
-use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::header::{self, Entry, HeaderName};
+use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, Method, Uri, Version};
 use smallvec::SmallVec;
 
 use super::error::ProxyError;
+use super::forwarding;
 use crate::exchange::Exchange;
-use crate::types::{Peer, Site};
-
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-
-/// Fields that `forward` adds: room for them is made at once.
-const ADDED: usize = 6;
 
 /// What a message may not carry on, by who must not see it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -44,12 +35,13 @@ fn fate(name: &HeaderName) -> Fate {
         "keep-alive" | "proxy-connection" | "te" | "trailer" | "transfer-encoding" | "upgrade"
         | "http2-settings" => Fate::HopByHop,
         "host" | "expect" | "content-length" => Fate::Taken,
-        "forwarded" | "x-forwarded-for" | "x-forwarded-proto" | "x-forwarded-host" => {
-            Fate::Forwarded
-        }
+        "forwarded" | "x-real-ip" => Fate::Forwarded,
         "x-credential-identifier" | "x-anonymous-consumer" => Fate::Forged,
-        name if name.starts_with("x-consumer-") => Fate::Forged,
-        _ => Fate::Kept,
+        name => match name.strip_prefix("x-") {
+            Some(name) if name.starts_with("consumer-") => Fate::Forged,
+            Some(name) if name.starts_with("forwarded-") => Fate::Forwarded,
+            _ => Fate::Kept,
+        },
     }
 }
 
@@ -122,7 +114,7 @@ pub(super) fn receive(exchange: &mut Exchange) -> Result<(), ProxyError> {
         Fate::HopByHop | Fate::Connection | Fate::Taken | Fate::Forged => true,
     });
     if trusted {
-        believe_proxy(exchange);
+        forwarding::believe(exchange);
     }
     Ok(())
 }
@@ -151,134 +143,23 @@ fn authority(exchange: &Exchange) -> Result<Arc<str>, ProxyError> {
     {
         return Ok(Arc::clone(&site.authority));
     }
-    let valid = text
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte));
-    if !valid || text.len() > 255 + ":65535".len() {
+    if !is_authority(text) {
         return Err(ProxyError::BadRequest("The Host is not valid"));
     }
     let authority: Arc<str> = text.to_ascii_lowercase().into();
-    if let Some(site) = site(exchange, &authority) {
+    if let Some(site) = forwarding::site(exchange, &authority) {
         // A second site on one connection is made anew each time.
         let _ = exchange.peer.site.set(site);
     }
     Ok(authority)
 }
 
-fn site(exchange: &Exchange, authority: &Arc<str>) -> Option<Site> {
-    let value = HeaderValue::from_str(authority).ok()?;
-    let forwarded = forwarded(exchange.peer.ip(), authority, "http")?;
-    Some(Site {
-        authority: Arc::clone(authority),
-        value,
-        forwarded,
-    })
-}
-
-/// Finds out who the client is, from what a trusted proxy says.
-fn believe_proxy(exchange: &mut Exchange) {
-    let headers = &exchange.request.headers;
-    if let Some(client) = forwarded_client(headers, &exchange.peer) {
-        exchange.client = client;
-    }
-    exchange.secure = headers
-        .get(FORWARDED_PROTO)
-        .is_some_and(|proto| proto.as_bytes().eq_ignore_ascii_case(b"https"));
-}
-
-/// The last address in `X-Forwarded-For` that is not a trusted proxy's: those before it are hearsay.
-fn forwarded_client(headers: &HeaderMap, peer: &Peer) -> Option<IpAddr> {
-    let mut client = None;
-    let values: SmallVec<[&HeaderValue; 4]> = headers.get_all(FORWARDED_FOR).iter().collect();
-    for value in values.into_iter().rev() {
-        for entry in value.to_str().ok()?.rsplit(',') {
-            let address: IpAddr = entry.trim().trim_matches(['[', ']']).parse().ok()?;
-            client = Some(address.to_canonical());
-            if !peer
-                .trusted_proxies
-                .iter()
-                .any(|range| range.contains(&address))
-            {
-                return client;
-            }
-        }
-    }
-    client
-}
-
-/// Says to the next hop for whom and how the request came to us.
-pub(super) fn forward(exchange: &Exchange, headers: &mut HeaderMap) {
-    headers.reserve(ADDED);
-    let peer = &exchange.peer;
-    append_to_list(headers, FORWARDED_FOR, &peer.forwarded_for);
-    let proto = if exchange.secure { "https" } else { "http" };
-    headers
-        .entry(FORWARDED_PROTO)
-        .or_insert(HeaderValue::from_static(proto));
-    let known = peer
-        .site
-        .get()
-        .filter(|site| Arc::ptr_eq(&site.authority, &exchange.authority));
-    let made = if known.is_none() {
-        site(exchange, &exchange.authority)
-    } else {
-        None
-    };
-    if let Some(site) = known.or(made.as_ref()) {
-        headers
-            .entry(FORWARDED_HOST)
-            .or_insert_with(|| site.value.clone());
-        if !site.authority.is_empty() {
-            headers.insert(header::HOST, site.value.clone());
-        }
-        let secure = exchange
-            .secure
-            .then(|| forwarded(peer.ip(), &site.authority, proto))
-            .flatten();
-        append_to_list(
-            headers,
-            header::FORWARDED,
-            secure.as_ref().unwrap_or(&site.forwarded),
-        );
-    }
-    headers.append(header::VIA, via(exchange.request.version));
-}
-
-/// An element of `Forwarded` (RFC 7239, 4).
-fn forwarded(ip: IpAddr, authority: &str, proto: &str) -> Option<HeaderValue> {
-    let mut element = String::with_capacity(64 + authority.len());
-    match ip {
-        IpAddr::V4(ip) => write!(element, "for={ip}"),
-        IpAddr::V6(ip) => write!(element, "for=\"[{ip}]\""),
-    }
-    .ok()?;
-    if !authority.is_empty() {
-        // A colon is not allowed in a token.
-        let quote = if authority.contains(':') { "\"" } else { "" };
-        write!(element, ";host={quote}{authority}{quote}").ok()?;
-    }
-    write!(element, ";proto={proto}").ok()?;
-    HeaderValue::try_from(element).ok()
-}
-
-fn append_to_list(headers: &mut HeaderMap, name: HeaderName, value: &HeaderValue) {
-    match headers.entry(name) {
-        Entry::Vacant(entry) => {
-            entry.insert(value.clone());
-        }
-        Entry::Occupied(mut entry) => {
-            let mut all: Vec<u8> = entry
-                .iter()
-                .flat_map(|value| [value.as_bytes(), b", "])
-                .flatten()
-                .copied()
-                .collect();
-            all.extend_from_slice(value.as_bytes());
-            if let Ok(all) = HeaderValue::from_bytes(&all) {
-                entry.insert(all);
-            }
-        }
-    }
+/// Whether a text has only characters of a host and a port, and not too many.
+pub(super) fn is_authority(text: &str) -> bool {
+    text.len() <= 255 + ":65535".len()
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte))
 }
 
 /// Our mark on a message (RFC 9110, 7.6.3).

@@ -6,6 +6,7 @@ use http::{Method, Request, Response};
 use hyper::body::Incoming;
 
 use super::error::ProxyError;
+use super::forwarding;
 use super::headers;
 use super::rescue;
 use super::snapshot::{Origin, Route, View};
@@ -181,7 +182,7 @@ async fn forward(
         true => exchange.request.headers.clone(),
         false => std::mem::take(&mut exchange.request.headers),
     };
-    headers::forward(&exchange, request.headers_mut());
+    forwarding::forward(&exchange, request.headers_mut());
 
     exchange.upstream = Some(Arc::clone(upstream.name()));
     let begun = exchange.elapsed();
