@@ -15,6 +15,21 @@ impl HeaderEdit {
         HeaderEdit::Append(Header::new(name, value))
     }
 
+    /// Sets the value only where the name is absent.
+    pub fn add(name: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
+        HeaderEdit::Add(Header::new(name, value))
+    }
+
+    /// Replaces all values by this one, only where the name is present.
+    pub fn replace(name: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
+        HeaderEdit::Replace(Header::new(name, value))
+    }
+
+    /// Adds a member to a comma-separated list such as `Vary`, unless the list holds it already or holds `*`.
+    pub fn include(name: impl Into<String>, member: impl Into<Vec<u8>>) -> Self {
+        HeaderEdit::Include(Header::new(name, member))
+    }
+
     /// Removes all values of the name.
     pub fn remove(name: impl Into<String>) -> Self {
         HeaderEdit::Remove(name.into())
@@ -32,6 +47,24 @@ macro_rules! header_builder {
         /// Adds a value and keeps those that are there.
         pub fn append(mut self, name: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
             self.headers.push(HeaderEdit::append(name, value));
+            self
+        }
+
+        /// Sets the value only where the name is absent.
+        pub fn add(mut self, name: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
+            self.headers.push(HeaderEdit::add(name, value));
+            self
+        }
+
+        /// Replaces all values by this one, only where the name is present.
+        pub fn replace(mut self, name: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
+            self.headers.push(HeaderEdit::replace(name, value));
+            self
+        }
+
+        /// Adds a member to a comma-separated list such as `Vary`, unless the list holds it already or holds `*`.
+        pub fn include(mut self, name: impl Into<String>, member: impl Into<Vec<u8>>) -> Self {
+            self.headers.push(HeaderEdit::include(name, member));
             self
         }
 
@@ -54,6 +87,7 @@ impl RequestEdits {
             path_and_query: None,
             upstream: None,
             body: None,
+            response_headers: Vec::new(),
         }
     }
 
@@ -89,9 +123,17 @@ impl RequestEdits {
         self
     }
 
+    /// Changes the headers of the response, when there is one. What is known in the request phase can be said there, and
+    /// needs no response phase.
+    pub fn response(mut self, edits: impl IntoIterator<Item = HeaderEdit>) -> Self {
+        self.response_headers.extend(edits);
+        self
+    }
+
     /// Whether nothing is changed.
     pub fn is_empty(&self) -> bool {
         self.headers.is_empty()
+            && self.response_headers.is_empty()
             && self.method.is_none()
             && self.authority.is_none()
             && self.path_and_query.is_none()
@@ -268,12 +310,20 @@ mod tests {
         let edits = RequestEdits::new()
             .set("a", "1")
             .append("b", vec![0xff])
-            .remove("c");
+            .add("d", "2")
+            .replace("e", "3")
+            .include("f", "4")
+            .remove("c")
+            .response([HeaderEdit::remove("g")]);
         let expected = [
             HeaderEdit::set("a", "1"),
             HeaderEdit::append("b", [0xff]),
+            HeaderEdit::add("d", "2"),
+            HeaderEdit::replace("e", "3"),
+            HeaderEdit::include("f", "4"),
             HeaderEdit::remove("c"),
         ];
         assert_eq!(edits.headers, expected);
+        assert_eq!(edits.response_headers, [HeaderEdit::remove("g")]);
     }
 }

@@ -74,6 +74,11 @@ async fn edits_that_would_break_a_request_are_refused() {
             "not among the plugin's upstreams",
         ),
         (r#"body = "new""#, "body phase"),
+        (r#"tell = [["x-a", "b\r\nx-forged: c"]]"#, "x-a"),
+        (
+            r#"tell = [["transfer-encoding", "chunked"]]"#,
+            "transfer-encoding",
+        ),
     ] {
         assert_refused(&format!(r#"do = "edit", {config}"#), message).await;
     }
@@ -387,4 +392,47 @@ async fn host_calls_hold_to_their_limits() {
         );
     }
     postern_tests::golden::assert_golden("greedy.txt", &all);
+}
+
+#[tokio::test]
+async fn what_a_request_phase_decides_about_the_response_is_done_to_every_answer() {
+    let upstream = Upstream::says("served");
+    let gateway = Gateway::with(format!(
+        r#"
+        upstream.u.targets = ["{upstream}"]
+        upstream.down.targets = ["http://127.0.0.1:1"]
+        plugin.first = {{ file = "misbehaving.wasm", config = {{ do = "edit", tell = [["x-told", "first"]] }} }}
+        plugin.second = {{ file = "misbehaving.wasm", config = {{ do = "edit", tell = [["x-told", "second"], ["x-told", "twice"]] }} }}
+        plugin.third = {{ file = "misbehaving.wasm", config = {{ do = "edit", phase = "response", append = [["x-told", "third"]] }} }}
+        plugin.answers = {{ file = "misbehaving.wasm", config = {{ do = "reply", status = 403 }} }}
+        plugin.open = {{ file = "misbehaving.wasm", on-failure = "open", config = {{ do = "edit", phase = "request-body", tell = [["connection", "x"]] }} }}
+        plugin.closed = {{ file = "misbehaving.wasm", config = {{ do = "edit", tell = [["x-told", "closed"], ["connection", "x"]] }} }}
+        route = [
+            {{ name = "served", path = "/served", plugins = ["first", "third", "second"], upstream = "u" }},
+            {{ name = "down", path = "/down", plugins = ["first", "second"], upstream = "down" }},
+            {{ name = "answered", path = "/answered", plugins = ["first", "answers", "second"], upstream = "u" }},
+            {{ name = "open", path = "/open", plugins = ["first", "open", "second"], upstream = "u" }},
+            {{ name = "closed", path = "/closed", plugins = ["first", "closed", "second"], upstream = "u" }},
+        ]
+        "#
+    ))
+    .start()
+    .await;
+    for (path, status, told) in [
+        ("/served", 200, &["second", "twice", "third", "first"][..]),
+        ("/down", 503, &["second", "twice", "first"]),
+        ("/answered", 403, &["first"]),
+        ("/open", 200, &["second", "twice", "first"]),
+        ("/closed", 503, &["first"]),
+    ] {
+        let answer = gateway.call(&Call::post(path, "a body")).await;
+        assert_eq!(answer.status, status, "{path}");
+        let values: Vec<_> = answer
+            .headers
+            .get_all("x-told")
+            .iter()
+            .map(|value| value.to_str().expect("is text"))
+            .collect();
+        assert_eq!(values, told, "{path}");
+    }
 }

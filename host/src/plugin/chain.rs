@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::instance::Instance;
 use super::phases::{Called, Verdict};
 use super::pool::Worker;
-use super::verdict::Reply;
+use super::verdict::{self, Edit, Reply, RequestEdited};
 use super::{CallError, Plugin};
 use crate::body::{Body, BodyError};
 use crate::config::OnFailure;
@@ -29,6 +29,8 @@ pub struct Run {
     reached: usize,
     /// The response side of these is skipped: they failed, and `on-failure` is `open`.
     skipped: Vec<usize>,
+    /// What plugins decided about the headers of the response while there was none yet.
+    deferred: Vec<(usize, Vec<Edit>)>,
     /// Guests of plugins with `isolation = "request"`.
     held: Vec<(usize, Instance)>,
 }
@@ -96,8 +98,14 @@ impl Chain {
                 continue;
             }
             let mut held = run.take_held(index);
-            let (returned, step) = plugin.request_step(worker, &mut held, exchange, body).await;
+            let mut deferred = Vec::new();
+            let (returned, step) = plugin
+                .request_step(worker, &mut held, exchange, body, &mut deferred)
+                .await;
             exchange = returned;
+            if !deferred.is_empty() {
+                run.deferred.push((index, deferred));
+            }
             run.hold(index, held, plugin);
             match step {
                 Step::Next(next) => body = next,
@@ -138,7 +146,12 @@ impl Chain {
             let Some(plugin) = self.links.get(index) else {
                 continue;
             };
-            if !plugin.sees_responses() || run.skipped.contains(&index) {
+            let deferred = run.take_deferred(index);
+            if run.skipped.contains(&index) {
+                continue;
+            }
+            verdict::apply(response.headers_mut(), deferred);
+            if !plugin.sees_responses() {
                 continue;
             }
             let mut held = run.take_held(index);
@@ -176,6 +189,17 @@ impl Run {
         Some(self.held.swap_remove(at).1)
     }
 
+    /// They were put there in ascending order, and are taken in descending order.
+    fn take_deferred(&mut self, index: usize) -> Vec<Edit> {
+        let last = self.deferred.pop_if(|(plugin, _)| *plugin >= index);
+        match last {
+            Some((plugin, edits)) if plugin == index => edits,
+            // Of a plugin that failed.
+            Some(_) => self.take_deferred(index),
+            None => Vec::new(),
+        }
+    }
+
     /// Keeps a guest only if it will be called again.
     fn hold(&mut self, index: usize, held: Option<Instance>, plugin: &Plugin) {
         if let Some(instance) = held.filter(|_| plugin.sees_responses()) {
@@ -200,12 +224,14 @@ impl Plugin {
         held: &mut Option<Instance>,
         mut exchange: Box<Exchange>,
         body: Body,
+        deferred: &mut Vec<Edit>,
     ) -> (Box<Exchange>, Step<Body>) {
         if self.calls(PluginPhase::Request) {
             let called = self.on_request(worker, held, exchange).await;
             exchange = called.exchange;
             match called.result {
-                Ok(Verdict::Next | Verdict::Edited(_)) => {}
+                Ok(Verdict::Next) => {}
+                Ok(Verdict::Edited(edited)) => *deferred = edited.response,
                 Ok(Verdict::Reply(reply)) => return (exchange, Step::Reply(reply)),
                 Err(CallError { .. }) => return (exchange, Step::Failed(body)),
             }
@@ -226,8 +252,9 @@ impl Plugin {
         } = self.on_request_body(worker, held, exchange, &bytes).await;
         match result {
             Ok(Verdict::Next) => (exchange, Step::Next(Body::whole(bytes))),
-            Ok(Verdict::Edited(new)) => {
-                let bytes = new.unwrap_or(bytes);
+            Ok(Verdict::Edited(RequestEdited { body, response })) => {
+                deferred.extend(response);
+                let bytes = body.unwrap_or(bytes);
                 exchange.content_length = Some(bytes.len() as u64);
                 exchange.has_body = !bytes.is_empty();
                 (exchange, Step::Next(Body::whole(bytes)))

@@ -13,7 +13,7 @@ use super::bindings::postern::plugin::types::{
 use super::error::{CallError, FailureReason};
 use super::instance::{Instance, Mode, ticks};
 use super::pool::Worker;
-use super::verdict::{self, Reply};
+use super::verdict::{self, Reply, RequestEdited};
 use super::{Plugin, Selection, convert};
 use crate::exchange::Exchange;
 use crate::telemetry::{PluginOutcome, PluginPhase as Phase};
@@ -27,16 +27,19 @@ pub(super) struct Called<T> {
 }
 
 /// What becomes of the message.
-pub(super) enum Verdict {
+pub(super) enum Verdict<E> {
     /// It goes on as it is.
     Next,
-    /// It goes on, changed; with a new body if there is one.
-    Edited(Option<Bytes>),
+    /// It goes on, changed; what is still to be done with it.
+    Edited(E),
     /// It is answered, or replaced, with this.
     Reply(Reply),
 }
 
-impl Verdict {
+/// Of a response, a new body may be left.
+type ResponseEdited = Option<Bytes>;
+
+impl<E> Verdict<E> {
     fn outcome(&self) -> PluginOutcome {
         match self {
             Self::Next => PluginOutcome::Next,
@@ -55,7 +58,7 @@ impl Plugin {
         worker: &Worker,
         held: &mut Held,
         exchange: Box<Exchange>,
-    ) -> Called<Verdict> {
+    ) -> Called<Verdict<RequestEdited>> {
         let headers = Selected::new(&self.interest.request, &exchange.request.headers);
         let facts = RequestFacts::of(&exchange);
         let params = headers.params();
@@ -74,7 +77,7 @@ impl Plugin {
         held: &mut Held,
         exchange: Box<Exchange>,
         body: &Bytes,
-    ) -> Called<Verdict> {
+    ) -> Called<Verdict<RequestEdited>> {
         let call =
             async |instance: &mut Instance, mode| match instance.guests().request_body.clone() {
                 Some(guest) => {
@@ -95,7 +98,7 @@ impl Plugin {
         exchange: Box<Exchange>,
         head: &mut http::response::Parts,
         has_body: bool,
-    ) -> Called<Verdict> {
+    ) -> Called<Verdict<ResponseEdited>> {
         let selected = Selected::new(&self.interest.response, &head.headers);
         let params = selected.params();
         let source = export_source(exchange.source);
@@ -120,7 +123,7 @@ impl Plugin {
         exchange: Box<Exchange>,
         head: &mut http::response::Parts,
         body: (&Bytes, &HeaderMap),
-    ) -> Called<Verdict> {
+    ) -> Called<Verdict<ResponseEdited>> {
         let trailers: Vec<response_body_phase::Header<'_>> = body
             .1
             .iter()
@@ -239,7 +242,11 @@ impl Plugin {
         }
     }
 
-    fn judge_request(&self, called: Called<RequestVerdict>, body_allowed: bool) -> Called<Verdict> {
+    fn judge_request(
+        &self,
+        called: Called<RequestVerdict>,
+        body_allowed: bool,
+    ) -> Called<Verdict<RequestEdited>> {
         let Called {
             mut exchange,
             result,
@@ -274,7 +281,7 @@ impl Plugin {
         called: Called<ResponseVerdict>,
         head: &mut http::response::Parts,
         body_allowed: bool,
-    ) -> Called<Verdict> {
+    ) -> Called<Verdict<ResponseEdited>> {
         let Called {
             exchange,
             result,

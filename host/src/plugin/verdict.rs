@@ -29,7 +29,16 @@ fn bad(detail: impl Into<String>) -> CallError {
     CallError::new(FailureReason::BadVerdict, detail)
 }
 
-/// Applies edits to the request of an exchange; returns a new body if there is one.
+/// What a request phase changes later than at once.
+#[derive(Default)]
+pub(super) struct RequestEdited {
+    /// The new body, if there is one.
+    pub(super) body: Option<Bytes>,
+    /// For the response.
+    pub(super) response: Vec<Edit>,
+}
+
+/// Applies edits to the request of an exchange, and returns the rest of them.
 ///
 /// # Errors
 /// A bad verdict; the exchange is then as it was.
@@ -38,8 +47,9 @@ pub(super) fn edit_request(
     shared: &Shared,
     edits: RequestEdits,
     body_allowed: bool,
-) -> Result<Option<Bytes>, CallError> {
+) -> Result<RequestEdited, CallError> {
     let headers = check_headers(edits.headers)?;
+    let response = check_headers(edits.response_headers)?;
     let method = edits
         .method
         .as_ref()
@@ -77,7 +87,7 @@ pub(super) fn edit_request(
     if let Some(upstream) = upstream {
         exchange.upstream = Some(upstream);
     }
-    Ok(body)
+    Ok(RequestEdited { body, response })
 }
 
 /// Applies edits to a response head; returns a new body if there is one.
@@ -180,26 +190,36 @@ fn check_body(
     Ok(Some(body.into()))
 }
 
-enum Edit {
+/// A checked edit of a header.
+pub(super) enum Edit {
     Set(HeaderName, HeaderValue),
     Append(HeaderName, HeaderValue),
+    Add(HeaderName, HeaderValue),
+    Replace(HeaderName, HeaderValue),
+    Include(HeaderName, HeaderValue),
     Remove(HeaderName),
 }
 
 fn check_headers(edits: Vec<HeaderEdit>) -> Result<Vec<Edit>, CallError> {
     check_size(edits.iter().map(|edit| match edit {
-        HeaderEdit::Set(header) | HeaderEdit::Append(header) => {
-            (header.name.len(), header.value.len())
-        }
+        HeaderEdit::Set(header)
+        | HeaderEdit::Append(header)
+        | HeaderEdit::Add(header)
+        | HeaderEdit::Replace(header)
+        | HeaderEdit::Include(header) => (header.name.len(), header.value.len()),
         HeaderEdit::Remove(name) => (name.len(), 0),
     }))?;
-    let check = |edit| match edit {
-        HeaderEdit::Set(header) => {
-            convert::header(&header.name, header.value).map(|(name, value)| Edit::Set(name, value))
-        }
-        HeaderEdit::Append(header) => convert::header(&header.name, header.value)
-            .map(|(name, value)| Edit::Append(name, value)),
-        HeaderEdit::Remove(name) => convert::header_name(&name).map(Edit::Remove),
+    type Made = fn(HeaderName, HeaderValue) -> Edit;
+    let check = |edit| {
+        let (made, header): (Made, _) = match edit {
+            HeaderEdit::Set(header) => (Edit::Set, header),
+            HeaderEdit::Append(header) => (Edit::Append, header),
+            HeaderEdit::Add(header) => (Edit::Add, header),
+            HeaderEdit::Replace(header) => (Edit::Replace, header),
+            HeaderEdit::Include(header) => (Edit::Include, header),
+            HeaderEdit::Remove(name) => return convert::header_name(&name).map(Edit::Remove),
+        };
+        convert::header(&header.name, header.value).map(|(name, value)| made(name, value))
     };
     edits
         .into_iter()
@@ -220,9 +240,19 @@ fn check_size(headers: impl Iterator<Item = (usize, usize)>) -> Result<(), CallE
     Ok(())
 }
 
-fn apply(headers: &mut HeaderMap, edits: Vec<Edit>) {
+/// Applies checked edits in their order.
+pub(super) fn apply(headers: &mut HeaderMap, edits: Vec<Edit>) {
     for edit in edits {
         match edit {
+            Edit::Add(name, _) if headers.contains_key(&name) => {}
+            Edit::Replace(name, _) if !headers.contains_key(&name) => {}
+            Edit::Include(name, value) if holds(headers, &name, &value) => {}
+            Edit::Add(name, value) | Edit::Replace(name, value) => {
+                headers.insert(name, value);
+            }
+            Edit::Include(name, value) => {
+                headers.append(name, value);
+            }
             Edit::Set(name, value) => {
                 headers.insert(name, value);
             }
@@ -232,6 +262,75 @@ fn apply(headers: &mut HeaderMap, edits: Vec<Edit>) {
             Edit::Remove(name) => {
                 headers.remove(name);
             }
+        }
+    }
+}
+
+/// Whether a list-valued header (RFC 9110, 5.6.1) has this member, or stands for every one.
+fn holds(headers: &HeaderMap, name: &HeaderName, member: &HeaderValue) -> bool {
+    let values = headers.get_all(name).iter();
+    let mut members = values.flat_map(|value| value.as_bytes().split(|&byte| byte == b','));
+    members.any(|known| {
+        let known = known.trim_ascii();
+        known == b"*" || known.eq_ignore_ascii_case(member.as_bytes())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(before: &[(&'static str, &'static str)], edits: Vec<Edit>) -> Vec<String> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in before {
+            let name = HeaderName::from_static(name);
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        apply(&mut headers, edits);
+        let mut lines: Vec<String> = headers
+            .iter()
+            .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap_or("?")))
+            .collect();
+        lines.sort();
+        lines
+    }
+
+    fn edit(made: fn(HeaderName, HeaderValue) -> Edit, value: &'static str) -> Vec<Edit> {
+        vec![made(
+            HeaderName::from_static("vary"),
+            HeaderValue::from_static(value),
+        )]
+    }
+
+    #[test]
+    fn presence_decides_about_add_and_replace() {
+        let present = [("vary", "a"), ("vary", "b")];
+        assert_eq!(
+            after(&present, edit(Edit::Add, "c")),
+            ["vary: a", "vary: b"]
+        );
+        assert_eq!(after(&[], edit(Edit::Add, "c")), ["vary: c"]);
+        assert_eq!(after(&present, edit(Edit::Replace, "c")), ["vary: c"]);
+        assert!(after(&[], edit(Edit::Replace, "c")).is_empty());
+        assert_eq!(after(&present, edit(Edit::Set, "c")), ["vary: c"]);
+        assert_eq!(
+            after(&present, edit(Edit::Append, "a")),
+            ["vary: a", "vary: a", "vary: b"]
+        );
+    }
+
+    #[test]
+    fn a_member_is_included_once() {
+        assert_eq!(after(&[], edit(Edit::Include, "Origin")), ["vary: Origin"]);
+        assert_eq!(
+            after(&[("vary", "accept")], edit(Edit::Include, "Origin")),
+            ["vary: Origin", "vary: accept"]
+        );
+        for there in ["accept , origin", "*", "ORIGIN"] {
+            assert_eq!(
+                after(&[("vary", there)], edit(Edit::Include, "Origin")),
+                [format!("vary: {there}")]
+            );
         }
     }
 }

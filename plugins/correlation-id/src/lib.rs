@@ -5,8 +5,7 @@ mod id;
 
 use config::Config;
 use postern_plugin::{
-    Interest, Phases, Plugin, RequestEdits, RequestHead, RequestPhase, RequestVerdict,
-    ResponseEdits, ResponseHead, ResponsePhase, ResponseVerdict, exchange,
+    HeaderEdit, Interest, Plugin, RequestEdits, RequestHead, RequestPhase, RequestVerdict, exchange,
 };
 
 struct CorrelationId(Config);
@@ -20,8 +19,7 @@ impl Plugin for CorrelationId {
 
     fn interest(&self) -> Interest {
         let wanted = self.0.accept.then_some(self.0.header.as_str());
-        let unused = (!self.0.echo).then_some(Phases::RESPONSE);
-        Interest::new().request_headers(wanted).unused(unused)
+        Interest::new().request_headers(wanted)
     }
 }
 
@@ -29,25 +27,18 @@ impl RequestPhase for CorrelationId {
     fn on_request(&self, head: RequestHead) -> RequestVerdict {
         // Without `accept` the header is not among those of `interest`, and nothing is found.
         let adopted = id::acceptable(head.header_values(&self.0.header)).map(exchange::set_id);
-        match adopted {
+        let (id, edits) = (exchange::id(), RequestEdits::new());
+        let edits = match adopted {
             // The upstream gets the client's header as it is.
-            Some(Ok(())) => RequestVerdict::Next,
-            Some(Err(_)) | None => RequestEdits::new()
-                .set(&self.0.header, exchange::id())
-                .into(),
-        }
+            Some(Ok(())) => edits,
+            Some(Err(_)) | None => edits.set(&self.0.header, id.as_str()),
+        };
+        let echo = self.0.echo.then(|| HeaderEdit::set(&self.0.header, id));
+        edits.response(echo).into()
     }
 }
 
-impl ResponsePhase for CorrelationId {
-    fn on_response(&self, _: ResponseHead) -> ResponseVerdict {
-        ResponseEdits::new()
-            .set(&self.0.header, exchange::id())
-            .into()
-    }
-}
-
-postern_plugin::export!(CorrelationId: request, response);
+postern_plugin::export!(CorrelationId: request);
 
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,6 @@
 //! The plugin against the fake host.
 
 use super::*;
-use postern_plugin::HeaderEdit;
 use postern_plugin::testing::{Host, configure};
 
 fn plugin(config: &str) -> CorrelationId {
@@ -13,11 +12,12 @@ fn a_good_id_of_the_client_is_kept_and_echoed() {
     let host = Host::new();
     host.request_header("X-Request-ID", "abc");
     let plugin = plugin("{}");
-    assert_eq!(host.on_request(&plugin), RequestVerdict::Next);
+    let verdict = host.on_request(&plugin);
+    let edits = verdict.edits().expect("edits");
     assert_eq!(host.id(), "abc");
-    let verdict = host.on_response(&plugin, 200, &[]);
+    assert!(edits.headers.is_empty());
     assert_eq!(
-        verdict.edits().expect("edits").headers,
+        edits.response_headers,
         [HeaderEdit::set("x-request-id", "abc")]
     );
 }
@@ -43,6 +43,6 @@ fn the_header_is_checked_and_the_echo_can_be_switched_off() {
             .is_err_and(|error| error.starts_with("header: "))
     );
     let plugin = plugin(r#"{"header": "Trace", "echo": false}"#);
-    let host = Host::new();
-    assert_eq!(host.on_response(&plugin, 200, &[]), ResponseVerdict::Next);
+    let verdict = Host::new().on_request(&plugin);
+    assert!(verdict.edits().expect("edits").response_headers.is_empty());
 }

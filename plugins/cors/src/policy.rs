@@ -1,6 +1,6 @@
 //! What is answered to whom (Fetch standard, 3.2, HTTP extensions for CORS). Pure: no host calls.
 
-use postern_plugin::{Reply, RequestHead, ResponseEdits};
+use postern_plugin::{HeaderEdit, Method, Reply, RequestHead};
 
 use crate::origin::Origins;
 
@@ -33,16 +33,26 @@ pub(crate) enum AllowHeaders {
 }
 
 impl Policy {
-    /// The answer to a preflight; none for any other request. The headers that every answer needs are added by
-    /// [`Policy::edits`], because the gateway shows this answer to the response phase too.
+    /// The answer to a preflight; none for any other request.
     pub(crate) fn preflight(&self, head: &RequestHead) -> Option<Reply> {
+        if head.method != Method::Options {
+            return None;
+        }
         let origin = head.header("origin")?;
         head.header("access-control-request-method")?;
-        let reply = Reply::new(204);
+        let mut reply =
+            self.edits(Some(origin))
+                .into_iter()
+                .fold(Reply::new(204), |reply, edit| match edit {
+                    HeaderEdit::Set(header) | HeaderEdit::Include(header) => {
+                        reply.header(header.name, header.value)
+                    }
+                    _ => reply,
+                });
         if !self.origins.allow(origin) {
             return Some(reply);
         }
-        let mut reply = reply.header("access-control-allow-methods", self.methods.as_str());
+        reply = reply.header("access-control-allow-methods", self.methods.as_str());
         match (
             &self.allow_headers,
             head.header("access-control-request-headers"),
@@ -68,21 +78,16 @@ impl Policy {
     }
 
     /// Whether the answer is another one for another origin.
-    pub(crate) fn depends_on_origin(&self) -> bool {
+    fn depends_on_origin(&self) -> bool {
         !matches!(self.origins, Origins::Any)
     }
 
     /// What every answer needs. Headers that an upstream set are replaced: here only this policy speaks about CORS.
-    /// `vary`: the values of that header by now.
-    pub(crate) fn edits<'a>(
-        &self,
-        origin: Option<&str>,
-        vary: impl Iterator<Item = &'a [u8]>,
-    ) -> ResponseEdits {
-        let mut edits = ResponseEdits::new();
-        if self.depends_on_origin() && !names_origin(vary) {
+    pub(crate) fn edits(&self, origin: Option<&str>) -> Vec<HeaderEdit> {
+        let mut edits = Vec::with_capacity(4);
+        if self.depends_on_origin() {
             // Also on answers to requests without an origin: a cache must not hand them to a page.
-            edits = edits.append("vary", "Origin");
+            edits.push(HeaderEdit::include("vary", "Origin"));
         }
         let allowed = if self.depends_on_origin() {
             origin.filter(|origin| self.origins.allow(origin))
@@ -90,31 +95,23 @@ impl Policy {
             Some("*")
         };
         let Some(allowed) = allowed else {
-            return edits
-                .remove("access-control-allow-origin")
-                .remove("access-control-allow-credentials");
+            edits.push(HeaderEdit::remove("access-control-allow-origin"));
+            edits.push(HeaderEdit::remove("access-control-allow-credentials"));
+            return edits;
         };
-        edits = edits.set("access-control-allow-origin", allowed);
-        edits = match self.credentials {
-            true => edits.set("access-control-allow-credentials", "true"),
-            false => edits.remove("access-control-allow-credentials"),
-        };
+        edits.push(HeaderEdit::set("access-control-allow-origin", allowed));
+        edits.push(match self.credentials {
+            true => HeaderEdit::set("access-control-allow-credentials", "true"),
+            false => HeaderEdit::remove("access-control-allow-credentials"),
+        });
         if !self.expose_headers.is_empty() {
-            edits = edits.set(
+            edits.push(HeaderEdit::set(
                 "access-control-expose-headers",
                 self.expose_headers.as_str(),
-            );
+            ));
         }
         edits
     }
-}
-
-/// Whether `Vary` says already that the answer depends on the origin.
-fn names_origin<'a>(mut vary: impl Iterator<Item = &'a [u8]>) -> bool {
-    vary.any(|value| {
-        let mut names = value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
-        names.any(|name| name == b"*" || name.eq_ignore_ascii_case(b"origin"))
-    })
 }
 
 #[cfg(test)]

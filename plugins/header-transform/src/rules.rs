@@ -2,7 +2,7 @@
 
 use postern_plugin::{Header, HeaderEdit};
 
-use crate::template::{Facts, Template};
+use crate::template::{Facts, NoFacts, Template};
 
 /// One side of the configuration, compiled. All names are in lower case.
 #[derive(Debug, Default)]
@@ -29,15 +29,17 @@ impl Rules {
             && self.append.is_empty()
     }
 
-    /// The headers whose presence or value decides what is done.
-    pub(crate) fn watched(&self) -> impl Iterator<Item = &str> {
-        let renamed = self.rename.iter().map(|(old, _)| old.as_str());
-        renamed.chain(
-            self.replace
-                .iter()
-                .chain(&self.add)
-                .map(|(name, _)| name.as_str()),
-        )
+    /// The headers whose values are needed: the gateway itself sees to presence.
+    pub(crate) fn renamed(&self) -> impl Iterator<Item = &str> {
+        self.rename.iter().map(|(old, _)| old.as_str())
+    }
+
+    /// The edits, if they are the same for every message.
+    pub(crate) fn constant(&self) -> Option<Vec<HeaderEdit>> {
+        let mut templates = self.replace.iter().chain(&self.add).chain(&self.append);
+        let is_constant = self.rename.is_empty()
+            && templates.all(|(_, template)| matches!(template, Template::Constant(_)));
+        is_constant.then(|| self.edits(&[], &NoFacts))
     }
 
     /// The request headers that templates read.
@@ -49,7 +51,7 @@ impl Rules {
             .flat_map(|(_, template)| template.headers())
     }
 
-    /// The edits for a message with these headers, of which only the watched ones matter.
+    /// The edits for a message with these headers, of which only the renamed ones matter.
     pub(crate) fn edits(&self, headers: &[Header], facts: &impl Facts) -> Vec<HeaderEdit> {
         let size = self.remove.len()
             + 2 * self.rename.len()
@@ -59,21 +61,18 @@ impl Rules {
         let mut edits = Vec::with_capacity(size);
         edits.extend(self.remove.iter().map(HeaderEdit::remove));
         self.rename(headers, &mut edits);
-        for (name, template) in &self.replace {
-            if self.is_present_after_renames(headers, name) {
-                edits.push(HeaderEdit::set(name, template.fill(facts)));
-            }
+        let steps: [(&[(String, Template)], fn(Header) -> HeaderEdit); 3] = [
+            (&self.replace, HeaderEdit::Replace),
+            (&self.add, HeaderEdit::Add),
+            (&self.append, HeaderEdit::Append),
+        ];
+        for (headers, edit) in steps {
+            edits.extend(
+                headers
+                    .iter()
+                    .map(|(name, template)| edit(Header::new(name, template.fill(facts)))),
+            );
         }
-        for (name, template) in &self.add {
-            if !self.is_present_after_renames(headers, name) {
-                edits.push(HeaderEdit::set(name, template.fill(facts)));
-            }
-        }
-        edits.extend(
-            self.append
-                .iter()
-                .map(|(name, template)| HeaderEdit::append(name, template.fill(facts))),
-        );
         edits
     }
 
@@ -113,38 +112,12 @@ impl Rules {
         headers.iter().any(|header| header.name == name)
             && !self.remove.iter().any(|removed| removed == name)
     }
-
-    fn is_present_after_renames(&self, headers: &[Header], name: &str) -> bool {
-        let is_new_name = self.moves(headers).any(|(_, new)| new == name);
-        let is_old_name = self.rename.iter().any(|(old, _)| old == name);
-        is_new_name || (!is_old_name && self.is_present_after_removal(headers, name))
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::Side;
-
-    struct Nothing;
-
-    impl Facts for Nothing {
-        fn consumer(&self) -> Option<String> {
-            None
-        }
-        fn tier(&self) -> Option<String> {
-            None
-        }
-        fn header(&self, _: &str) -> Option<Vec<u8>> {
-            None
-        }
-        fn path_parameter(&self, _: &str) -> Option<String> {
-            None
-        }
-        fn query(&self, _: &str) -> Option<String> {
-            None
-        }
-    }
 
     /// Applies the edits as the host does, and returns `name: value` sorted.
     #[track_caller]
@@ -155,13 +128,25 @@ mod tests {
             .iter()
             .map(|&(name, value)| Header::new(name, value))
             .collect();
-        for edit in rules.edits(&headers.clone(), &Nothing) {
+        for edit in rules.edits(&headers.clone(), &NoFacts) {
             match edit {
                 HeaderEdit::Set(header) => {
                     headers.retain(|known| known.name != header.name);
                     headers.push(header);
                 }
                 HeaderEdit::Append(header) => headers.push(header),
+                HeaderEdit::Add(header) => {
+                    if headers.iter().all(|known| known.name != header.name) {
+                        headers.push(header);
+                    }
+                }
+                HeaderEdit::Replace(header) => {
+                    if headers.iter().any(|known| known.name == header.name) {
+                        headers.retain(|known| known.name != header.name);
+                        headers.push(header);
+                    }
+                }
+                HeaderEdit::Include(header) => unreachable!("{header:?}"),
                 HeaderEdit::Remove(name) => headers.retain(|known| known.name != name),
             }
         }
@@ -267,11 +252,11 @@ mod tests {
     }
 
     #[test]
-    fn only_what_decides_is_watched() {
+    fn only_what_is_needed_is_asked_for() {
         let side = r#"{"remove": ["a"], "rename": {"b": "c"}, "add": {"d": "{header.e}"}, "append": {"f": "{header.g}"}}"#;
         let side: Side = postern_plugin::config::parse(side).expect("config is right");
         let rules = side.compile("request").expect("config is right");
-        assert_eq!(rules.watched().collect::<Vec<_>>(), ["b", "d"]);
+        assert_eq!(rules.renamed().collect::<Vec<_>>(), ["b"]);
         assert_eq!(rules.read().collect::<Vec<_>>(), ["e", "g"]);
     }
 }

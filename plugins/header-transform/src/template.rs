@@ -16,6 +16,27 @@ pub(crate) trait Facts {
     fn query(&self, name: &str) -> Option<String>;
 }
 
+/// For templates that ask for nothing.
+pub(crate) struct NoFacts;
+
+impl Facts for NoFacts {
+    fn consumer(&self) -> Option<String> {
+        None
+    }
+    fn tier(&self) -> Option<String> {
+        None
+    }
+    fn header(&self, _: &str) -> Option<Vec<u8>> {
+        None
+    }
+    fn path_parameter(&self, _: &str) -> Option<String> {
+        None
+    }
+    fn query(&self, _: &str) -> Option<String> {
+        None
+    }
+}
+
 /// A value of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Template {

@@ -3,8 +3,6 @@
 use postern_plugin::identity::{Consumer, Found};
 use postern_plugin::testing::{Host, configure};
 
-use postern_plugin::HeaderEdit;
-
 use super::*;
 
 fn plugin(config: &str) -> HeaderTransform {
@@ -33,7 +31,7 @@ fn templates_see_consumer_path_query_and_headers() {
     let verdict = host.on_request(&plugin);
     assert_eq!(
         verdict.edits().expect("edits").headers,
-        [HeaderEdit::set("x-all", "app free 1 7 a b/ ")]
+        [HeaderEdit::add("x-all", "app free 1 7 a b/ ")]
     );
 }
 
@@ -46,10 +44,27 @@ fn a_response_reads_headers_of_the_request() {
     );
     let verdict = host.on_response(&plugin, 200, &[("Server", "x")]);
     let expected = [
-        HeaderEdit::set("server", "gateway"),
-        HeaderEdit::set("x-echo", "1"),
+        HeaderEdit::replace("server", "gateway"),
+        HeaderEdit::add("x-echo", "1"),
     ];
     assert_eq!(verdict.edits().expect("edits").headers, expected);
+}
+
+#[test]
+fn what_every_response_gets_is_said_with_the_request() {
+    let host = Host::new();
+    let plugin = plugin(r#"{"response": {"remove": ["server"], "add": {"X-A": "1"}}}"#);
+    assert_eq!(
+        plugin.interest(),
+        Interest::new().unused([Phases::RESPONSE])
+    );
+    let verdict = host.on_request(&plugin);
+    let edits = verdict.edits().expect("edits");
+    assert!(edits.headers.is_empty());
+    assert_eq!(
+        edits.response_headers,
+        [HeaderEdit::remove("server"), HeaderEdit::add("x-a", "1")]
+    );
 }
 
 #[test]
@@ -77,6 +92,6 @@ fn a_client_cannot_smuggle_a_header_in() {
     let verdict = host.on_request(&plugin);
     assert_eq!(
         verdict.edits().expect("edits").headers,
-        [HeaderEdit::set("x-q", "")]
+        [HeaderEdit::add("x-q", "")]
     );
 }

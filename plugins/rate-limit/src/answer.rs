@@ -1,19 +1,24 @@
 //! What clients are told.
 
 use postern_plugin::limits::Decision;
-use postern_plugin::{Reply, RequestVerdict, ResponseEdits, log};
+use postern_plugin::{HeaderEdit, Reply, RequestVerdict, log};
 
 use crate::config::OnError;
 use crate::policy;
 
-/// The answer to a request over a limit; `lines` are the headers that tell about the limits.
-pub(crate) fn over_limit(decisions: &[Decision], lines: &str) -> Reply {
+/// The answer to a request over a limit; `told` are the headers that tell about the limits.
+pub(crate) fn over_limit(decisions: &[Decision], told: Vec<HeaderEdit>) -> Reply {
     let seconds = policy::retry_after(decisions);
     let plural = if seconds == 1 { "" } else { "s" };
     let detail = format!("Too many requests; try again in {seconds} second{plural}.");
     let reply =
         Reply::problem(429, "rate-limited", &detail).header("retry-after", seconds.to_string());
-    policy::fields(lines).fold(reply, |reply, (name, value)| reply.header(name, value))
+    told.into_iter().fold(reply, |reply, edit| match edit {
+        HeaderEdit::Set(header) | HeaderEdit::Append(header) => {
+            reply.header(header.name, header.value)
+        }
+        _ => reply,
+    })
 }
 
 /// What becomes of a request that cannot be counted.
@@ -24,13 +29,4 @@ pub(crate) fn uncounted(on_error: OnError, reason: &str) -> RequestVerdict {
         OnError::Open => RequestVerdict::Next,
         OnError::Closed => Reply::problem(503, "limits-unavailable", detail).into(),
     }
-}
-
-/// Adds the headers that tell about the limits to a response.
-pub(crate) fn tell(lines: &str) -> ResponseEdits {
-    let add = |edits: ResponseEdits, (name, value)| match policy::is_list(name) {
-        true => edits.append(name, value),
-        false => edits.set(name, value),
-    };
-    policy::fields(lines).fold(ResponseEdits::new(), add)
 }

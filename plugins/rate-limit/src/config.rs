@@ -1,7 +1,5 @@
 //! The `config` table.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
-
 use postern_plugin::header::editable_name;
 use serde::Deserialize;
 
@@ -11,7 +9,7 @@ use crate::policy::{Policy, parse_limits};
 const MAX_SCOPE_BYTES: usize = 64;
 
 /// `[plugin.rate-limit] config`
-#[derive(Debug, Deserialize, Hash)]
+#[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Config {
     /// Whose requests are counted together.
@@ -37,7 +35,7 @@ pub(crate) struct Config {
 }
 
 /// Whose requests are counted together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum By {
     /// Those of a consumer; without one, those of an address.
@@ -51,7 +49,7 @@ pub(crate) enum By {
 }
 
 /// What responses tell about the limits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Headers {
     /// `RateLimit` and `RateLimit-Policy`.
@@ -65,7 +63,7 @@ pub(crate) enum Headers {
 }
 
 /// What happens to requests that cannot be counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum OnError {
     /// They pass.
@@ -138,13 +136,6 @@ impl Config {
     pub(crate) fn uses_tiers(&self) -> bool {
         self.by == By::Consumer && self.tiers != Some(false)
     }
-
-    /// A word for this configuration, the same in all instances: tells apart what several of them note on one exchange.
-    pub(crate) fn fingerprint(&self) -> String {
-        let mut hasher = DefaultHasher::new();
-        self.hash(&mut hasher);
-        format!("rate-limit-{:016x}", hasher.finish())
-    }
 }
 
 fn is_name(text: &str) -> bool {
@@ -204,12 +195,5 @@ mod tests {
         }
         let (config, _) = read(right[2]).expect("is right");
         assert_eq!(config.header.as_deref(), Some("x-team"));
-    }
-
-    #[test]
-    fn the_fingerprint_is_that_of_the_configuration() {
-        let of = |json| read(json).expect("is right").0.fingerprint();
-        assert_eq!(of("{}"), of("{}"));
-        assert_ne!(of("{}"), of(r#"{"scope": "a"}"#));
     }
 }

@@ -8,17 +8,14 @@ mod policy;
 #[cfg(test)]
 mod tests;
 
-use config::{By, Config, Headers};
+use config::{By, Config};
 use policies::Policies;
 use postern_plugin::{
-    Interest, Phases, Plugin, RequestHead, RequestPhase, RequestVerdict, ResponseHead,
-    ResponsePhase, ResponseVerdict, exchange, limits,
+    Interest, Plugin, RequestEdits, RequestHead, RequestPhase, RequestVerdict, exchange, limits,
 };
 
 struct RateLimit {
     policies: Policies,
-    /// The note in which the headers of the response wait.
-    note: String,
     config: Config,
 }
 
@@ -29,15 +26,12 @@ impl Plugin for RateLimit {
         let (config, standard) = config.validate()?;
         Ok(RateLimit {
             policies: Policies::new(standard, config.scope.clone()),
-            note: config.fingerprint(),
             config,
         })
     }
 
     fn interest(&self) -> Interest {
-        Interest::new()
-            .request_headers(self.config.header.as_deref())
-            .unused((self.config.headers == Headers::Off).then_some(Phases::RESPONSE))
+        Interest::new().request_headers(self.config.header.as_deref())
     }
 }
 
@@ -55,26 +49,15 @@ impl RequestPhase for RateLimit {
         let key = key::of(config, &head, consumer.as_deref(), route.as_deref());
         match limits::take(&key, policy.limits(), config.cost) {
             Ok(decisions) => {
-                let lines = policy.lines(config.headers, &decisions);
+                let told = policy.headers(config.headers, &decisions);
                 if decisions.iter().any(|decision| !decision.allowed) {
-                    return answer::over_limit(&decisions, &lines).into();
+                    return answer::over_limit(&decisions, told).into();
                 }
-                if !lines.is_empty() {
-                    exchange::set_note(&self.note, lines.as_bytes());
-                }
-                RequestVerdict::Next
+                RequestEdits::new().response(told).into()
             }
             Err(reason) => answer::uncounted(config.on_error, &reason),
         }
     }
 }
 
-impl ResponsePhase for RateLimit {
-    fn on_response(&self, _: ResponseHead) -> ResponseVerdict {
-        // No note: this plugin answered itself, or nothing was counted.
-        let note = exchange::note(&self.note).unwrap_or_default();
-        answer::tell(std::str::from_utf8(&note).unwrap_or_default()).into()
-    }
-}
-
-postern_plugin::export!(RateLimit: request, response);
+postern_plugin::export!(RateLimit: request);

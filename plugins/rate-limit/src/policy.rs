@@ -1,10 +1,8 @@
 //! Limits as they are written, named, and shown to clients.
-//!
-//! What is shown is written once, in the request phase, as lines of `name: value`: the answer of a refusal is made from
-//! them, and so is the response, for which they travel in a note of the exchange.
 
 use std::time::Duration;
 
+use postern_plugin::HeaderEdit;
 use postern_plugin::config::duration;
 use postern_plugin::limits::{Decision, Limit};
 use serde::de::IntoDeserializer;
@@ -56,46 +54,41 @@ impl Policy {
     }
 
     /// What clients are told after a decision.
-    pub(crate) fn lines(&self, headers: Headers, decisions: &[Decision]) -> String {
-        let mut lines = String::with_capacity(128);
+    pub(crate) fn headers(&self, headers: Headers, decisions: &[Decision]) -> Vec<HeaderEdit> {
+        let mut told = Vec::new();
         if matches!(headers, Headers::Standard | Headers::Both) {
-            self.standard(&mut lines, decisions);
+            self.standard(&mut told, decisions);
         }
         if matches!(headers, Headers::Legacy | Headers::Both) {
-            self.legacy(&mut lines, decisions);
+            self.legacy(&mut told, decisions);
         }
-        lines
+        told
     }
 
-    /// draft-ietf-httpapi-ratelimit-headers-09.
-    fn standard(&self, lines: &mut String, decisions: &[Decision]) {
-        lines.push_str("ratelimit-policy: ");
-        lines.push_str(&self.header);
-        lines.push_str("\nratelimit: ");
-        for (index, (name, decision)) in self.names.iter().zip(decisions).enumerate() {
-            if index > 0 {
-                lines.push_str(", ");
+    /// draft-ietf-httpapi-ratelimit-headers-09. Both are lists: those of several plugins go together.
+    fn standard(&self, told: &mut Vec<HeaderEdit>, decisions: &[Decision]) {
+        let mut items = String::with_capacity(64);
+        for (name, decision) in self.names.iter().zip(decisions) {
+            if !items.is_empty() {
+                items.push_str(", ");
             }
-            lines.push_str(&name.item);
-            lines.push_str(";r=");
-            push_number(lines, decision.remaining);
-            lines.push_str(";t=");
-            push_number(lines, decision.reset_ms.div_ceil(1000));
+            items.push_str(&name.item);
+            items.push_str(";r=");
+            push_number(&mut items, decision.remaining);
+            items.push_str(";t=");
+            push_number(&mut items, decision.reset_ms.div_ceil(1000));
         }
-        lines.push('\n');
+        told.push(HeaderEdit::append("ratelimit-policy", self.header.as_str()));
+        told.push(HeaderEdit::append("ratelimit", items));
     }
 
     /// A pair for each window, and three for the tightest: least remaining, and of those the longest window.
-    fn legacy(&self, lines: &mut String, decisions: &[Decision]) {
+    fn legacy(&self, told: &mut Vec<HeaderEdit>, decisions: &[Decision]) {
         for (name, decision) in self.names.iter().zip(decisions) {
-            let prefixes = [
-                ("x-ratelimit-limit-", decision.limit.amount),
-                ("x-ratelimit-remaining-", decision.remaining),
-            ];
-            for (prefix, value) in prefixes {
-                lines.push_str(prefix);
-                push_line(lines, &name.window, value);
-            }
+            let limit = format!("x-ratelimit-limit-{}", name.window);
+            told.push(set_number(limit, decision.limit.amount));
+            let remaining = format!("x-ratelimit-remaining-{}", name.window);
+            told.push(set_number(remaining, decision.remaining));
         }
         let tightness = |decision: &&Decision| {
             (
@@ -104,13 +97,10 @@ impl Policy {
             )
         };
         if let Some(tightest) = decisions.iter().min_by_key(tightness) {
-            push_line(lines, "ratelimit-limit", tightest.limit.amount);
-            push_line(lines, "ratelimit-remaining", tightest.remaining);
-            push_line(
-                lines,
-                "ratelimit-reset",
-                tightest.reset_ms.div_ceil(1000).max(1),
-            );
+            let reset = tightest.reset_ms.div_ceil(1000).max(1);
+            told.push(set_number("ratelimit-limit", tightest.limit.amount));
+            told.push(set_number("ratelimit-remaining", tightest.remaining));
+            told.push(set_number("ratelimit-reset", reset));
         }
     }
 }
@@ -141,16 +131,6 @@ pub(crate) fn retry_after(decisions: &[Decision]) -> u64 {
     let refusing = decisions.iter().filter(|decision| !decision.allowed);
     let longest = refusing.map(|decision| decision.reset_ms.div_ceil(1000));
     longest.max().unwrap_or_default().max(1)
-}
-
-/// The headers in lines that [`Policy::lines`] made.
-pub(crate) fn fields(lines: &str) -> impl Iterator<Item = (&str, &str)> {
-    lines.lines().filter_map(|line| line.split_once(": "))
-}
-
-/// Whether several headers of this name are one list, so that those of several plugins go together.
-pub(crate) fn is_list(name: &str) -> bool {
-    name == "ratelimit" || name == "ratelimit-policy"
 }
 
 /// Reads the limits of the configuration; the error names the field.
@@ -205,11 +185,10 @@ fn parse_limit(text: &str) -> Result<Limit, String> {
     Ok(Limit::new(u64::from(amount), window))
 }
 
-fn push_line(lines: &mut String, name: &str, value: u64) {
-    lines.push_str(name);
-    lines.push_str(": ");
-    push_number(lines, value);
-    lines.push('\n');
+fn set_number(name: impl Into<String>, number: u64) -> HeaderEdit {
+    let mut value = String::with_capacity(20);
+    push_number(&mut value, number);
+    HeaderEdit::set(name, value)
 }
 
 /// By hand, because formatting costs several times as much and every request pays it.

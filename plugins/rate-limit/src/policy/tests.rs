@@ -117,18 +117,27 @@ fn the_standard_headers_list_every_limit() {
         decision(10, 1_500, 9, 1_001),
         decision(100, 60_000, 0, 12_000),
     ];
-    let lines = Policy::new(limits.clone(), None).lines(Headers::Standard, &decisions);
+    let told = Policy::new(limits.clone(), None).headers(Headers::Standard, &decisions);
     let expected = [
-        (
+        HeaderEdit::append(
             "ratelimit-policy",
             "\"1500ms\";q=10;w=2, \"minute\";q=100;w=60",
         ),
-        ("ratelimit", "\"1500ms\";r=9;t=2, \"minute\";r=0;t=12"),
+        HeaderEdit::append("ratelimit", "\"1500ms\";r=9;t=2, \"minute\";r=0;t=12"),
     ];
-    assert_eq!(fields(&lines).collect::<Vec<_>>(), expected);
-    let lines = Policy::new(limits, Some("orders")).lines(Headers::Standard, &decisions);
-    assert!(lines.contains("\"orders-minute\";q=100"));
-    assert!(lines.contains("\"orders-minute\";r=0"));
+    assert_eq!(told, expected);
+    let told = Policy::new(limits, Some("orders")).headers(Headers::Standard, &decisions);
+    let expected = [
+        HeaderEdit::append(
+            "ratelimit-policy",
+            "\"orders-1500ms\";q=10;w=2, \"orders-minute\";q=100;w=60",
+        ),
+        HeaderEdit::append(
+            "ratelimit",
+            "\"orders-1500ms\";r=9;t=2, \"orders-minute\";r=0;t=12",
+        ),
+    ];
+    assert_eq!(told, expected);
 }
 
 #[test]
@@ -144,7 +153,7 @@ fn the_older_headers_show_every_window_and_the_tightest() {
         },
     ];
     let policy = Policy::new(limits, Some("orders"));
-    let lines = policy.lines(
+    let told = policy.headers(
         Headers::Legacy,
         &[decision(5, 1_000, 4, 700), decision(100, 60_000, 4, 0)],
     );
@@ -156,14 +165,15 @@ fn the_older_headers_show_every_window_and_the_tightest() {
         ("ratelimit-limit", "100"),
         ("ratelimit-remaining", "4"),
         ("ratelimit-reset", "1"),
-    ];
-    assert_eq!(fields(&lines).collect::<Vec<_>>(), expected);
-    let both = policy.lines(
+    ]
+    .map(|(name, value)| HeaderEdit::set(name, value));
+    assert_eq!(told, expected);
+    let both = policy.headers(
         Headers::Both,
         &[decision(5, 1_000, 4, 700), decision(100, 60_000, 4, 0)],
     );
-    assert_eq!(fields(&both).count(), 9);
-    assert_eq!(policy.lines(Headers::Off, &[]), "");
+    assert_eq!(both.len(), 9);
+    assert!(policy.headers(Headers::Off, &[]).is_empty());
 }
 
 #[test]
