@@ -12,6 +12,7 @@
 //! The tables are built once and never change; a match without parameters allocates nothing.
 
 mod methods;
+mod normalise;
 mod pattern;
 #[cfg(test)]
 mod properties;
@@ -23,6 +24,8 @@ use hashbrown::HashMap;
 use http::Method;
 
 use crate::config::RouteConfig;
+pub use normalise::{PathError, normalise};
+
 use crate::types::PathParameters;
 use methods::Target;
 use pattern::Pattern;

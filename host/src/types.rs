@@ -120,6 +120,19 @@ impl PathParameters {
     }
 }
 
+/// What a listener lets through in paths where it is percent-encoded. Services disagree about what these mean.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct EncodedInPath {
+    /// `%2F`
+    pub slash: bool,
+    /// `%5C`, also unencoded
+    pub backslash: bool,
+    /// `%00`
+    pub nul: bool,
+    /// `%01` to `%1F`, and `%7F`
+    pub control: bool,
+}
+
 /// Who is at the other end of a connection.
 #[derive(Debug, Clone)]
 pub struct Peer {
@@ -135,6 +148,8 @@ pub struct Peer {
     pub trusted: bool,
     /// Whose addresses in `X-Forwarded-For` are proxies, not clients.
     pub trusted_proxies: Arc<[ipnet::IpNet]>,
+    /// What its listener lets through in paths.
+    pub encoded_in_path: EncodedInPath,
     /// What its first request named as its host: nearly all requests of a connection name the same, and what follows
     /// from the name is made once.
     pub site: OnceLock<Site>,
@@ -171,6 +186,7 @@ impl Peer {
             forwarded_for,
             trusted,
             trusted_proxies,
+            encoded_in_path: EncodedInPath::default(),
             site: OnceLock::new(),
         }
     }
@@ -182,6 +198,15 @@ impl Peer {
         self.trusted_proxies
             .iter()
             .any(|range| range.contains(&address))
+    }
+
+    /// The same, of a listener that lets this through in paths.
+    #[must_use]
+    pub fn allowing(self, encoded_in_path: EncodedInPath) -> Self {
+        Self {
+            encoded_in_path,
+            ..self
+        }
     }
 
     /// The peer's address, an IPv4 one also where the socket is IPv6.

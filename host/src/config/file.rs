@@ -11,7 +11,8 @@ use super::path::PathPattern;
 use super::reference::{PublicKeyReference, SecretReference};
 use super::units::{DurationText, LimitText, SizeText};
 use super::values::{
-    AccessFormat, AlgorithmWord, GrantWord, IsolationWord, LogFormat, Method, Name, OnFailureValue,
+    AccessFormat, AlgorithmWord, EncodedWord, GrantWord, IsolationWord, LogFormat, Method, Name,
+    OnFailureValue,
 };
 
 /// A value that knows where it stands.
@@ -105,6 +106,8 @@ pub(super) struct ListenFile {
     pub(super) max_headers: Field<u64>,
     /// Most concurrent streams of one HTTP/2 connection.
     pub(super) max_streams: Field<u64>,
+    /// What is let through in paths.
+    pub(super) allow_encoded: Option<Vec<Spanned<EncodedWord>>>,
     /// Peers whose forwarding headers are believed.
     pub(super) trusted_proxies: Option<Vec<Network>>,
 }

@@ -41,6 +41,16 @@ fn check(path: &str) -> Result<(), Refusal> {
             "a route matches host, path and method; remove the part from the `?` or `#` on",
         ));
     }
+    if let Some(at) = path.match_indices('%').map(|(at, _)| at).find(|at| {
+        let digits = path.get(at + 1..at + 3).unwrap_or_default();
+        digits.len() < 2 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit())
+    }) {
+        let wrong = path.get(at..).unwrap_or_default();
+        return Err(Refusal::new(format!(
+            "expected two hexadecimal digits after \"%\", found {wrong:?}"
+        ))
+        .help("a literal \"%\" is \"%25\""));
+    }
     let mut names = Vec::new();
     let mut segments = rest.split('/').peekable();
     while let Some(segment) = segments.next() {
@@ -169,7 +179,7 @@ mod tests {
         for wrong in [
             "", "orders", "*", "/a?b", "/a#b", "/a b", "/ä", "//", "/a//b", "/./a", "/a/..", "/{}",
             "/{*}", "/{id", "/id}", "/{a}{b}", "/{a/b}", "/{a}/{a}", "/{*a}/b", "/x{*a}", "/{a.b}",
-            "/{a{b}}", "/{a}{{", "/{{{a}}}",
+            "/{a{b}}", "/{a}{{", "/{{{a}}}", "/a%", "/%4", "/%zz",
         ] {
             assert!(check(wrong).is_err(), "{wrong}");
         }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::secret::Secret;
 use super::text::Texts;
+use crate::types::EncodedInPath;
 
 /// The whole configuration. Names in routes and grants refer to existing tables: `check` has seen to it.
 #[derive(Debug)]
@@ -121,6 +122,8 @@ pub struct ListenerConfig {
     pub max_headers: usize,
     /// Most concurrent streams of one HTTP/2 connection. Default 128.
     pub max_streams: u32,
+    /// What is let through in paths where it is percent-encoded. Default nothing.
+    pub allow_encoded: EncodedInPath,
     /// Peers whose `Forwarded` and `X-Forwarded-*` headers are believed. Default none.
     pub trusted_proxies: Vec<ipnet::IpNet>,
 }

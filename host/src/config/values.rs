@@ -147,6 +147,34 @@ text_value!(
     AlgorithmWord(Algorithm), "an algorithm like \"RS256\"", algorithm
 );
 
+text_value!(
+    /// What a path may hold in encoded form.
+    EncodedWord(Encoded), "one of slash, backslash, nul, control", |text| one_of(
+        text,
+        &[Encoded::Slash, Encoded::Backslash, Encoded::Nul, Encoded::Control].map(|word| (word.as_str(), word))
+    )
+);
+
+/// A character, or a kind of them, that a path may hold in encoded form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Encoded {
+    Slash,
+    Backslash,
+    Nul,
+    Control,
+}
+
+impl Encoded {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Slash => "slash",
+            Self::Backslash => "backslash",
+            Self::Nul => "nul",
+            Self::Control => "control",
+        }
+    }
+}
+
 fn name(text: &str) -> Result<Arc<str>, Refusal> {
     let legal = |character: char| {
         character.is_ascii_lowercase()

@@ -92,7 +92,8 @@ impl Acceptor {
             address,
             local,
             Arc::clone(&listener.trusted_proxies),
-        );
+        )
+        .allowing(listener.config.allow_encoded);
         let (handler, guard, activity) = (handler.clone(), guard.clone(), self.janitor.admit());
         let stream = Rewound::new(Socket::Tcp(stream));
         tokio::spawn(async move {

@@ -1,15 +1,19 @@
 //! Headers on the way through: what belongs to one connection ends here, and nobody says what only we may say
 //! (RFC 9110, 7.6).
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::header::{self, HeaderName};
+use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Uri, Version};
 use smallvec::SmallVec;
 
 use super::error::ProxyError;
 use super::forwarding;
 use crate::exchange::Exchange;
+use crate::router::{self, PathError};
+use crate::types::EncodedInPath;
 
 /// What a message may not carry on, by who must not see it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -94,7 +98,9 @@ fn connection_options(value: &HeaderValue) -> impl Iterator<Item = HeaderName> {
 pub(super) fn receive(exchange: &mut Exchange) -> Result<(), ProxyError> {
     exchange.authority = authority(exchange)?;
     let path = match exchange.request.uri.path_and_query() {
-        Some(path) if path.as_str().starts_with('/') => Uri::from(path.clone()),
+        Some(path) if path.as_str().starts_with('/') => {
+            normal(path, exchange.peer.encoded_in_path)?
+        }
         Some(path) if path.as_str() == "*" && exchange.request.method == Method::OPTIONS => {
             Uri::from_static("/*")
         }
@@ -117,6 +123,24 @@ pub(super) fn receive(exchange: &mut Exchange) -> Result<(), ProxyError> {
         forwarding::believe(exchange);
     }
     Ok(())
+}
+
+/// The path in its normal form, which is matched and forwarded, and the query as it came.
+fn normal(target: &PathAndQuery, allowed: EncodedInPath) -> Result<Uri, ProxyError> {
+    let refused = |error: PathError| ProxyError::BadRequest(error.as_str());
+    let path = match router::normalise(target.path(), allowed).map_err(refused)? {
+        Cow::Borrowed(_) => return Ok(Uri::from(target.clone())),
+        Cow::Owned(path) => path,
+    };
+    let text = match target.query() {
+        Some(query) => format!("{path}?{query}"),
+        None => path,
+    };
+    // Encoding makes a path longer, and there is an end to how long one can be.
+    let target = PathAndQuery::try_from(text);
+    target
+        .map(Uri::from)
+        .map_err(|_| ProxyError::BadRequest("The request target is too long"))
 }
 
 /// The one authority of a request (RFC 9112, 3.2; RFC 9113, 8.3.1).

@@ -6,6 +6,8 @@
 
 use std::sync::Arc;
 
+use super::normalise::normal_text;
+
 /// Most parameters of one pattern: matching notes them on the stack.
 pub(super) const MAX_PARAMETERS: usize = 16;
 
@@ -83,7 +85,7 @@ impl Pattern {
     }
 }
 
-/// Parses what stands between two slashes, and the name of its parameter.
+/// Parses what stands between two slashes, and the name of its parameter. Text becomes what it is in normal paths.
 fn segment(part: &str) -> Result<(Segment, Option<String>), String> {
     let mut prefix = String::new();
     let mut suffix = String::new();
@@ -106,6 +108,8 @@ fn segment(part: &str) -> Result<(Segment, Option<String>), String> {
             c => suffix.push(c),
         }
     }
+    let normal = |text: &str| normal_text(text).map_err(|error| error.to_string());
+    let (prefix, suffix) = (normal(&prefix)?, normal(&suffix)?);
     let Some(name) = name else {
         return Ok((Segment::Static(prefix.into()), None));
     };
@@ -175,8 +179,16 @@ mod tests {
         let pattern = Pattern::parse("/{{a}}/{{{b}}}").unwrap();
         assert_eq!(
             pattern.segments,
-            [Segment::Static("{a}".into()), parameter("{", "}")]
+            [Segment::Static("%7Ba%7D".into()), parameter("%7B", "%7D")]
         );
+    }
+
+    #[test]
+    fn text_is_what_it_is_in_normal_paths() {
+        let pattern = Pattern::parse("/%7eb%2d%3a%2f/{{").unwrap();
+        let expected = ["~b-%3A%2F", "%7B"].map(|text| Segment::Static(text.into()));
+        assert_eq!(pattern.segments, expected);
+        assert!(Pattern::parse("/%4").is_err());
     }
 
     #[test]

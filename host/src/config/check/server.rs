@@ -18,6 +18,8 @@ use crate::config::resolved::{
     Position, ServerConfig,
 };
 use crate::config::suggest;
+use crate::config::values::Encoded;
+use crate::types::EncodedInPath;
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
@@ -242,12 +244,29 @@ impl Checker<'_> {
                 default::DEFAULT_LISTEN_MAX_STREAMS,
                 1..=100_000,
             ),
+            allow_encoded: self.allow_encoded(table),
             trusted_proxies: file
                 .trusted_proxies
                 .iter()
                 .flatten()
                 .map(|network| network.0)
                 .collect(),
+        }
+    }
+
+    fn allow_encoded(&mut self, table: &Entry<'_, ListenFile>) -> EncodedInPath {
+        let list = table.file.allow_encoded.as_ref();
+        self.distinct(&table.place, list, |word| word.0.as_str().to_owned());
+        let has = |wanted| {
+            list.into_iter()
+                .flatten()
+                .any(|word| word.get_ref().0 == wanted)
+        };
+        EncodedInPath {
+            slash: has(Encoded::Slash),
+            backslash: has(Encoded::Backslash),
+            nul: has(Encoded::Nul),
+            control: has(Encoded::Control),
         }
     }
 
