@@ -1,6 +1,8 @@
 //! The whole: starts everything from a configuration, reloads it, and drains it.
 
+mod assembly;
 mod build;
+mod inspect;
 mod reload;
 mod services;
 mod status;
@@ -14,6 +16,8 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
+
+pub use inspect::{Inspection, check, inspect, router};
 
 use build::{Builder, Generation};
 use reload::Reloader;
@@ -76,25 +80,6 @@ pub struct Gateway {
     status: Arc<Status>,
     reload: mpsc::Sender<()>,
     drain: Drain,
-}
-
-/// Checks a configuration as far as a start would, up to opening sockets. Returns what a person may want to know.
-///
-/// # Errors
-/// Everything that is wrong with it.
-pub fn check(config: Config) -> Result<String, StartError> {
-    let control = control_runtime()?;
-    let (builder, _) = builder(&config, Arc::new(Metrics::new()))?;
-    let generation = control
-        .block_on(builder.build(config, None))
-        .map_err(StartError::Config)?;
-    let snapshot = &generation.snapshot;
-    Ok(format!(
-        "{} routes, {} plugins, {} upstreams",
-        snapshot.routes.len(),
-        snapshot.plugins.len(),
-        snapshot.upstreams.iter().count()
-    ))
 }
 
 impl Gateway {

@@ -58,6 +58,29 @@ enum Kind {
     Empty,
     Whole(Bytes),
     Stream(Box<Stream>),
+    Tapped(Box<Tapped>),
+}
+
+/// A body that somebody listens to.
+#[derive(Debug)]
+struct Tapped {
+    body: Body,
+    tap: Option<Box<dyn Tap>>,
+}
+
+/// Listens to a body as it passes. When the body breaks off, the tap is dropped without hearing of an end.
+pub trait Tap: Send + Sync {
+    /// Some of the body. Whether it wants more.
+    fn data(&mut self, data: &Bytes) -> bool;
+
+    /// The body has come to its end.
+    fn end(self: Box<Self>);
+}
+
+impl fmt::Debug for dyn Tap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tap")
+    }
 }
 
 /// A body on its way, with its limits.
@@ -106,6 +129,13 @@ impl Body {
         } else {
             Self(Kind::Whole(bytes))
         }
+    }
+
+    /// The same body, heard by a tap.
+    #[must_use]
+    pub fn tapped(self, tap: Box<dyn Tap>) -> Self {
+        let tap = Some(tap);
+        Self(Kind::Tapped(Box::new(Tapped { body: self, tap })))
     }
 
     /// The body of a request, counted and limited.
@@ -161,7 +191,7 @@ impl Body {
             Kind::Empty => return Ok((Bytes::new(), HeaderMap::new())),
             Kind::Whole(bytes) if bytes.len() > limit => return Err(BodyError::TooLarge),
             Kind::Whole(bytes) => return Ok((bytes, HeaderMap::new())),
-            Kind::Stream(_) => self,
+            Kind::Stream(_) | Kind::Tapped(_) => self,
         };
         if stream.size_hint().lower() > limit as u64 {
             return Err(BodyError::TooLarge);
@@ -252,6 +282,34 @@ impl Stream {
     }
 }
 
+impl Tapped {
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                let wants_more =
+                    |tap: &mut Box<dyn Tap>| frame.data_ref().is_none_or(|data| tap.data(data));
+                if !self.tap.as_mut().is_some_and(wants_more) {
+                    self.tap = None;
+                }
+            }
+            Poll::Ready(Some(Err(_))) => self.tap = None,
+            Poll::Ready(None) | Poll::Pending => {}
+        }
+        // Whoever reads a body of known length does not ask again after its last byte.
+        if !polled.is_pending()
+            && self.body.is_end_stream()
+            && let Some(tap) = self.tap.take()
+        {
+            tap.end();
+        }
+        polled
+    }
+}
+
 impl HttpBody for Body {
     type Data = Bytes;
     type Error = BodyError;
@@ -269,6 +327,7 @@ impl HttpBody for Body {
             }
             Kind::Stream(stream) if stream.done => Poll::Ready(None),
             Kind::Stream(stream) => stream.poll_frame(cx),
+            Kind::Tapped(tapped) => tapped.poll_frame(cx),
         }
     }
 
@@ -277,6 +336,7 @@ impl HttpBody for Body {
             Kind::Empty => true,
             Kind::Whole(_) => false,
             Kind::Stream(stream) => stream.done || stream.incoming.is_end_stream(),
+            Kind::Tapped(tapped) => tapped.body.is_end_stream(),
         }
     }
 
@@ -285,6 +345,7 @@ impl HttpBody for Body {
             Kind::Empty => SizeHint::with_exact(0),
             Kind::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Stream(stream) => stream.incoming.size_hint(),
+            Kind::Tapped(tapped) => tapped.body.size_hint(),
         }
     }
 }

@@ -1,7 +1,10 @@
 //! The command line: one file for each subcommand.
 
 mod check;
+mod explain;
+mod routes;
 mod run;
+mod table;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -30,6 +33,10 @@ enum Command {
     Run(ConfigArgs),
     /// Check a configuration and its plugins, without opening sockets.
     Check(ConfigArgs),
+    /// Print the table of routes, without loading plugins.
+    Routes(ConfigArgs),
+    /// Say which route, plugins and upstream a request would meet, and why no other route.
+    Explain(explain::Request),
 }
 
 #[derive(Debug, Args)]
@@ -47,7 +54,9 @@ pub fn main() -> ExitCode {
         (Some(Command::Run(args)), None) => run::run(&args.config),
         (None, Some(config)) => run::run(&config),
         (Some(Command::Check(args)), None) => check::check(&args.config),
-        (Some(Command::Run(_) | Command::Check(_)), Some(_)) => fail(
+        (Some(Command::Routes(args)), None) => routes::routes(&args.config),
+        (Some(Command::Explain(request)), None) => explain::explain(&request),
+        (Some(_), Some(_)) => fail(
             EXIT_CONFIG,
             "name the configuration after the command: postern run --config FILE",
         ),

@@ -6,6 +6,7 @@
 
 mod address;
 mod check;
+mod condition;
 pub mod defaults;
 mod document;
 mod entry;
@@ -13,10 +14,12 @@ mod error;
 mod file;
 mod path;
 mod reference;
+mod regex;
 mod resolved;
 mod secret;
 mod suggest;
 mod tables;
+mod template;
 mod text;
 mod units;
 mod values;
@@ -25,8 +28,10 @@ use std::ffi::OsString;
 use std::path::Path;
 
 pub use error::{Problem, Problems};
+pub use regex::{MAX_REGEX_SIZE, whole_regex};
 pub use resolved::*;
 pub use secret::Secret;
+pub use template::{Part, Template};
 pub use text::Texts;
 
 use error::Report;

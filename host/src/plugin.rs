@@ -197,6 +197,18 @@ impl Plugin {
         request || exports.response.is_some() || exports.response_body.is_some()
     }
 
+    /// The phases that are called.
+    pub fn phases(&self) -> impl Iterator<Item = PluginPhase> {
+        let all = [
+            PluginPhase::Request,
+            PluginPhase::RequestBody,
+            PluginPhase::Response,
+            PluginPhase::ResponseBody,
+            PluginPhase::Respond,
+        ];
+        all.into_iter().filter(|phase| self.calls(*phase))
+    }
+
     fn sees_requests(&self) -> bool {
         self.calls(PluginPhase::Request) || self.calls(PluginPhase::RequestBody)
     }

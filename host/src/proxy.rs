@@ -1,11 +1,15 @@
 //! The proxy: from a request to its response, always. `pipeline` is the path, `rescue` what happens when it fails.
 
 mod error;
+mod find;
 mod forwarding;
 mod headers;
+mod mirror;
 mod pipeline;
 mod rescue;
+mod rewrite;
 mod snapshot;
+mod split;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,7 +21,11 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 
 pub use error::ProxyError;
+pub use find::find;
+pub use mirror::Mirror;
+pub use rewrite::{PathChange, Redirect};
 pub use snapshot::{Origin, Route, Snapshot, View};
+pub use split::Split;
 
 use crate::body::{Body, BodyError};
 use crate::clock::Clock;

@@ -1,43 +1,71 @@
-//! Which route serves a request: host, then path, then method, each by the most specific that matches.
+//! Which route serves a request: priority, then host, then path, then method, then conditions, each by the most specific
+//! that matches.
 //!
+//! * Priorities: the routes of a higher one are all asked before those of a lower one.
 //! * Hosts: an exact name goes before `*.suffix` (the longest suffix first; it stands for one label or more), and that
 //!   before routes without hosts. A host that has no route for the path leaves it to the next less specific one.
-//! * Paths: compared segment by segment from the left, a literal segment goes before a parameter with the longest text
-//!   around it, that before a bare parameter, and that before a tail. Parameters and tails need at least one character;
-//!   paths are matched as they are given, without decoding.
+//! * Paths: one without parameters goes before regular expressions, those before patterns. Patterns are compared segment by
+//!   segment from the left, a literal segment goes before a parameter with the longest text around it, that before a
+//!   bare parameter, and that before a tail. Parameters and tails need at least one character; paths come in their
+//!   normal form (`normalise`) and are matched without decoding.
 //! * `/a/{*rest}` also serves `/a/` and `/a`, with an empty `rest`, unless a route with just that path takes the method.
-//! * Methods are looked at last, among the routes of that one path: a route without methods takes what the others leave,
+//! * Methods are looked at among the routes of that one path: a route without methods takes what the others leave,
 //!   and HEAD goes to the route that takes GET unless a route names HEAD.
+//! * Conditions: more go before fewer, exact ones before loose ones. A route whose conditions do not hold is as if it were
+//!   not there.
 //!
-//! The tables are built once and never change; a match without parameters allocates nothing.
+//! The tables are built once and never change; a match without parameters and conditions allocates nothing.
 
+mod conditions;
+pub mod explain;
+mod hosts;
 mod methods;
 mod normalise;
+mod overlap;
 mod pattern;
 #[cfg(test)]
 mod properties;
+mod regexes;
 mod tree;
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use hashbrown::HashMap;
-use http::Method;
+use http::{HeaderMap, Method};
 
-use crate::config::RouteConfig;
+pub use conditions::{Conditions, Test};
+pub use hosts::without_port;
 pub use normalise::{PathError, normalise};
 
+use crate::config::{PathConfig, RouteConfig, whole_regex};
 use crate::types::PathParameters;
-use methods::Target;
-use pattern::Pattern;
-use tree::{Captures, Paths, PathsBuilder};
+use hosts::{Hosts, HostsBuilder};
+use methods::{Hit, Target};
+use overlap::Overlaps;
+use pattern::{MAX_PARAMETERS, Pattern};
+use tree::Captures;
 
 /// Finds the route of a request.
 #[derive(Debug)]
 pub struct Router {
-    exact: HashMap<Box<str>, Paths>,
-    /// By the suffix without `*.`.
-    wildcard: HashMap<Box<str>, Paths>,
-    any: Paths,
+    /// By priority, the highest first.
+    levels: Vec<Hosts>,
+}
+
+/// What of a request decides on its route.
+#[derive(Debug, Clone, Copy)]
+pub struct Head<'r> {
+    /// Lower case; it may carry a port.
+    pub host: &'r str,
+    /// In its normal form.
+    pub path: &'r str,
+    /// What follows the `?`.
+    pub query: Option<&'r str>,
+    /// The method.
+    pub method: &'r Method,
+    /// The headers.
+    pub headers: &'r HeaderMap,
 }
 
 /// Two routes of which neither is more specific, or, when both numbers are the same, a route that cannot be matched.
@@ -74,127 +102,200 @@ impl Router {
     /// Builds the tables.
     ///
     /// # Errors
-    /// All pairs of routes that no rule puts in an order: the same host, the same shape of path, a common method.
+    /// All pairs of routes that no rule puts in an order: the same priority and host, paths that can be the same, a common
+    /// method, as many conditions. And routes that could never be matched.
     pub fn build(routes: &[RouteConfig]) -> Result<Self, Vec<Conflict>> {
-        let mut hosts: BTreeMap<&str, PathsBuilder> = BTreeMap::new();
-        let mut conflicts = Vec::new();
+        let mut builder = Builder::default();
         for (index, route) in routes.iter().enumerate() {
-            match Pattern::parse(&route.path) {
-                Ok(pattern) => insert(&mut hosts, index, route, &pattern, &mut conflicts),
+            if let Err(reason) = builder.add(index, route) {
+                builder.refuse(index, reason);
+            }
+        }
+        let Builder {
+            levels,
+            mut conflicts,
+            ..
+        } = builder;
+        let mut built = Vec::new();
+        for level in levels.into_values() {
+            match level.build() {
+                Ok(hosts) => built.push(hosts),
                 Err(reason) => conflicts.push(Conflict {
-                    first: index,
-                    second: index,
+                    first: 0,
+                    second: 0,
                     reason,
                 }),
             }
         }
-        if !conflicts.is_empty() {
-            conflicts.sort();
-            conflicts.dedup_by_key(|conflict| (conflict.first, conflict.second));
-            return Err(conflicts);
+        if conflicts.is_empty() {
+            return Ok(Self { levels: built });
         }
-        let mut router = Self {
-            exact: HashMap::new(),
-            wildcard: HashMap::new(),
-            any: Paths::default(),
-        };
-        for (host, paths) in hosts {
-            let paths = paths.build();
-            match host.strip_prefix("*.") {
-                _ if host.is_empty() => router.any = paths,
-                Some(suffix) => _ = router.wildcard.insert(suffix.into(), paths),
-                None => _ = router.exact.insert(host.into(), paths),
+        conflicts.sort();
+        conflicts.dedup_by_key(|conflict| (conflict.first, conflict.second));
+        Err(conflicts)
+    }
+
+    /// The route of a request.
+    #[must_use]
+    pub fn find(&self, head: &Head<'_>) -> Found {
+        let mut captures = Captures::default();
+        let host = without_port(head.host);
+        let mut refused = None;
+        for level in &self.levels {
+            match level.find(host, head, &mut captures) {
+                Some(Hit::Route(target)) => {
+                    return Found::Route {
+                        index: target.index,
+                        parameters: parameters(target, &captures, head.path),
+                    };
+                }
+                Some(Hit::MethodNotAllowed(allow)) => {
+                    refused.get_or_insert(allow);
+                    captures = Captures::default();
+                }
+                None => {}
             }
         }
-        Ok(router)
-    }
-
-    /// The route of a request. `host` is lower case and may carry a port.
-    #[must_use]
-    pub fn find(&self, host: &str, path: &str, method: &Method) -> Found {
-        let mut captures = Captures::default();
-        let host = without_port(host);
-        let hosts = self
-            .exact
-            .get(host)
-            .into_iter()
-            .chain(self.wildcards(host))
-            .chain([&self.any]);
-        for paths in hosts {
-            let Some(methods) = paths.find(path, &mut captures) else {
-                continue;
-            };
-            return match methods.find(method) {
-                Some(target) => Found::Route {
-                    index: target.index,
-                    parameters: parameters(target, &captures, path),
-                },
-                None => Found::MethodNotAllowed {
-                    allow: methods.allow().to_owned(),
-                },
-            };
+        match refused {
+            Some(allow) => Found::MethodNotAllowed { allow },
+            None => Found::NotFound,
         }
-        Found::NotFound
-    }
-
-    /// The route that a CORS preflight asks about: that of the request it announces, whose method is the value of
-    /// `Access-Control-Request-Method`.
-    #[must_use]
-    pub fn find_preflight(&self, host: &str, path: &str, requested: &Method) -> Found {
-        self.find(host, path, requested)
-    }
-
-    /// The paths of `*.suffix` hosts, the longest suffix first.
-    fn wildcards<'s>(&'s self, host: &'s str) -> impl Iterator<Item = &'s Paths> {
-        // Most gateways have no such host; then the name need not be searched for dots.
-        let host = if self.wildcard.is_empty() { "" } else { host };
-        let dots = host.bytes().enumerate().filter(|(_, byte)| *byte == b'.');
-        dots.filter_map(move |(dot, _)| self.wildcard.get(host.get(dot + 1..)?))
     }
 }
 
-fn insert<'r>(
-    hosts: &mut BTreeMap<&'r str, PathsBuilder>,
-    index: usize,
-    route: &'r RouteConfig,
-    pattern: &Pattern,
-    conflicts: &mut Vec<Conflict>,
-) {
-    let target = Target {
-        index,
-        names: pattern.names.clone(),
-    };
-    let mut names: Vec<&str> = route
-        .hosts
-        .iter()
-        .map(|host| host.trim_end_matches('.'))
-        .collect();
-    names.sort_unstable();
-    names.dedup();
-    if names.is_empty() {
-        names.push("");
+/// Tables while they are filled.
+#[derive(Default)]
+struct Builder<'r> {
+    levels: BTreeMap<Reverse<i32>, HostsBuilder<'r>>,
+    overlaps: Overlaps,
+    conflicts: Vec<Conflict>,
+}
+
+impl<'r> Builder<'r> {
+    fn refuse(&mut self, index: usize, reason: String) {
+        self.conflicts.push(Conflict {
+            first: index,
+            second: index,
+            reason,
+        });
     }
-    for host in names {
-        let paths = hosts.entry(host).or_default();
-        for (first, what) in paths.claims(&pattern.segments).add(&route.methods, &target) {
-            let host = if host.is_empty() {
-                String::new()
-            } else {
-                format!(" of host \"{host}\"")
-            };
-            let reason = format!("both take {what} of path \"{}\"{host}", route.path);
-            conflicts.push(Conflict {
+
+    fn add(&mut self, index: usize, route: &'r RouteConfig) -> Result<(), String> {
+        let has_conditions = !(route.headers.is_empty() && route.query.is_empty());
+        let conditions = has_conditions
+            .then(|| Conditions::new(&route.headers, &route.query).map(Arc::new))
+            .transpose()?;
+        let mut target = Target {
+            index,
+            names: Arc::from([]),
+            regex: None,
+            conditions,
+        };
+        match &route.path {
+            PathConfig::Pattern(text) => {
+                let pattern = Pattern::parse(text)?;
+                target.names = Arc::clone(&pattern.names);
+                for host in hosts_of(route) {
+                    self.add_pattern(host, route, &pattern, &target);
+                }
+            }
+            PathConfig::Regex(text) => {
+                target.names = group_names(text)?;
+                for host in hosts_of(route) {
+                    self.add_regex(host, route, text, &target);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn add_pattern(
+        &mut self,
+        host: &'r str,
+        route: &RouteConfig,
+        pattern: &Pattern,
+        target: &Target,
+    ) {
+        let level = self.levels.entry(Reverse(route.priority)).or_default();
+        let paths = level.paths(host);
+        let claims = paths.claims(&pattern.segments);
+        for (first, what) in claims.add(&route.methods, target, |_| true) {
+            let reason = format!(
+                "both take {what} of path \"{}\"{}",
+                route.path,
+                of_host(host)
+            );
+            self.conflicts.push(Conflict {
                 first,
-                second: index,
+                second: target.index,
                 reason,
             });
         }
         for segments in pattern.shortened() {
             paths
                 .claims(&segments)
-                .add_shortened(&route.methods, &target);
+                .add_shortened(&route.methods, target);
         }
     }
+
+    fn add_regex(&mut self, host: &'r str, route: &RouteConfig, text: &str, target: &Target) {
+        let level = self.levels.entry(Reverse(route.priority)).or_default();
+        let regexes = &mut level.paths(host).regexes;
+        let target = Target {
+            regex: Some(regexes.number(text)),
+            ..target.clone()
+        };
+        let mut claims = std::mem::take(&mut regexes.claims);
+        let overlaps = &mut self.overlaps;
+        let overlap = |other: &Target| {
+            let other = other
+                .regex
+                .map(|number| regexes.text(number))
+                .unwrap_or_default();
+            other == text || overlaps.overlap(other, text)
+        };
+        for (first, what) in claims.add(&route.methods, &target, overlap) {
+            let reason = format!("both take {what} of some path{}", of_host(host));
+            self.conflicts.push(Conflict {
+                first,
+                second: target.index,
+                reason,
+            });
+        }
+        regexes.claims = claims;
+    }
+}
+
+/// The hosts of a route, each once; the empty name where it is for every host.
+fn hosts_of(route: &RouteConfig) -> Vec<&str> {
+    let hosts = route.hosts.iter().map(|host| host.trim_end_matches('.'));
+    let mut hosts: Vec<&str> = hosts.collect();
+    hosts.sort_unstable();
+    hosts.dedup();
+    if hosts.is_empty() {
+        hosts.push("");
+    }
+    hosts
+}
+
+fn of_host(host: &str) -> String {
+    match host {
+        "" => String::new(),
+        host => format!(" of host \"{host}\""),
+    }
+}
+
+/// The names of an expression's groups; one without a name is called by its number.
+fn group_names(text: &str) -> Result<Arc<[Arc<str>]>, String> {
+    let regex = whole_regex(text)?;
+    let names = regex.capture_names().enumerate().skip(1);
+    let names: Vec<Arc<str>> = names
+        .map(|(number, name)| name.map_or_else(|| number.to_string().into(), Arc::from))
+        .collect();
+    if names.len() > MAX_PARAMETERS {
+        return Err(format!("\"{text}\" has more than {MAX_PARAMETERS} groups"));
+    }
+    Ok(names.into())
 }
 
 fn parameters(target: &Target, captures: &Captures, path: &str) -> PathParameters {
@@ -205,24 +306,6 @@ fn parameters(target: &Target, captures: &Captures, path: &str) -> PathParameter
         .cloned()
         .chain(std::iter::once(path.len()..path.len()));
     PathParameters(target.names.iter().cloned().zip(ranges).collect())
-}
-
-/// `example.com:8080` and `example.com.` are `example.com`; the brackets of an IPv6 address stay.
-fn without_port(host: &str) -> &str {
-    let name = match host.rsplit_once(':') {
-        // A colon inside the brackets of an address begins no port.
-        Some((name, port))
-            if port.bytes().all(|byte| byte.is_ascii_digit()) && !ends_inside_brackets(name) =>
-        {
-            name
-        }
-        _ => host,
-    };
-    name.strip_suffix('.').unwrap_or(name)
-}
-
-fn ends_inside_brackets(name: &str) -> bool {
-    name.starts_with('[') && !name.ends_with(']')
 }
 
 #[cfg(test)]

@@ -217,9 +217,9 @@ fn a_problem_found_later_is_shown_at_the_place_of_its_table() {
         &Problems::new(vec![problem], &config.texts).to_string(),
         "valid",
     );
-    let start = "everything.toml:67:1: plugin.cors.config: unknown origin\n";
+    let start = "everything.toml:68:1: plugin.cors.config: unknown origin\n";
     assert!(
-        shown.starts_with(start) && shown.contains("67 | [plugin.cors.config]\n   | ^^^"),
+        shown.starts_with(start) && shown.contains("68 | [plugin.cors.config]\n   | ^^^"),
         "{shown}"
     );
 }

@@ -89,21 +89,24 @@ impl Setup {
     /// `postern check`, to its end.
     #[must_use]
     pub fn check(&self) -> Finished {
-        self.command("check")
+        self.ask(&["check"])
     }
 
     /// `postern run`, which must not get as far as serving.
     #[must_use]
     pub fn run(&self) -> Finished {
-        self.command("run")
+        self.ask(&["run"])
     }
 
-    fn command(&self, subcommand: &str) -> Finished {
+    /// A command about its configuration, to its end.
+    #[must_use]
+    pub fn ask(&self, arguments: &[&str]) -> Finished {
         self.write();
         let mut command = program();
         command
             .current_dir(self.folder.path())
-            .args([subcommand, "--config", CONFIG]);
+            .args(arguments)
+            .args(["--config", CONFIG]);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         Finished::of(&command.output().expect("the program starts"))
     }

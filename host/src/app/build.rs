@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::assembly::Assembly;
 use super::services::{self, State};
 use crate::clock::Clock;
-use crate::config::{Config, OriginConfig, PluginConfig, Problem, Problems, RouteConfig};
+use crate::config::{Config, OriginConfig, PluginConfig, Problem, Problems};
 use crate::identity::Keys;
-use crate::plugin::{Chain, Code, Engine, LoadError, Plugin, Services};
-use crate::proxy::{Origin, Route, Snapshot};
+use crate::plugin::{Code, Engine, LoadError, Plugin, Services};
+use crate::proxy::Snapshot;
 use crate::router::Router;
 use crate::telemetry::{AccessLog, ExchangeRecorder, Metrics};
 use crate::upstream::Upstreams;
@@ -60,7 +61,7 @@ impl Builder {
     ) -> Result<Generation, Problems> {
         let config = Arc::new(config);
         let mut problems = Vec::new();
-        let router = self.router(&config, &mut problems);
+        let router = router(&config, &mut problems);
         let keys = keys(&config, &mut problems);
         let Some(keys) = keys else {
             return Err(Problems::new(problems, &config.texts));
@@ -133,8 +134,7 @@ impl Builder {
         let config = Arc::clone(&current.config);
         let mut problems = Vec::new();
         check_roles(&config, &plugins, &mut problems);
-        let (Some(router), true) = (self.router(&config, &mut problems), problems.is_empty())
-        else {
+        let (Some(router), true) = (router(&config, &mut problems), problems.is_empty()) else {
             return Err(Problems::new(problems, &config.texts));
         };
         let generation = current.snapshot.generation + 1;
@@ -217,28 +217,6 @@ impl Builder {
         )
     }
 
-    fn router(&self, config: &Config, problems: &mut Vec<Problem>) -> Option<Router> {
-        let conflicts = match Router::build(&config.routes) {
-            Ok(router) => return Some(router),
-            Err(conflicts) => conflicts,
-        };
-        for conflict in conflicts {
-            let (Some(first), Some(second)) = (
-                config.routes.get(conflict.first),
-                config.routes.get(conflict.second),
-            ) else {
-                continue;
-            };
-            let message = format!(
-                "route {:?} and route {:?}: {}",
-                first.name, second.name, conflict.reason
-            );
-            let help = "give one of them other hosts, another path, or other methods";
-            problems.push(Problem::at(&second.position, message, Some(help.into())));
-        }
-        None
-    }
-
     fn assemble(
         &self,
         config: &Config,
@@ -247,10 +225,11 @@ impl Builder {
         upstreams: Arc<Upstreams>,
         plugins: Vec<Arc<Plugin>>,
     ) -> Snapshot {
+        let assembly = Assembly::new(&upstreams, &plugins, &self.metrics);
         let routes = config
             .routes
             .iter()
-            .map(|route| assemble_route(route, &upstreams, &plugins))
+            .map(|route| assembly.route(route))
             .collect();
         let (metrics, access_log) = (Arc::clone(&self.metrics), Arc::clone(&self.access_log));
         let route_names = config.routes.iter().map(|route| &route.name);
@@ -270,6 +249,34 @@ impl Builder {
             recorder,
         }
     }
+}
+
+/// The router, or what is wrong with the routes.
+pub(super) fn router(config: &Config, problems: &mut Vec<Problem>) -> Option<Router> {
+    let conflicts = match Router::build(&config.routes) {
+        Ok(router) => return Some(router),
+        Err(conflicts) => conflicts,
+    };
+    for conflict in conflicts {
+        let (Some(first), Some(second)) = (
+            config.routes.get(conflict.first),
+            config.routes.get(conflict.second),
+        ) else {
+            continue;
+        };
+        if conflict.first == conflict.second {
+            let message = format!("route {:?}: {}", first.name, conflict.reason);
+            problems.push(Problem::at(&first.position, message, None));
+            continue;
+        }
+        let message = format!(
+            "route {:?} and route {:?}: {}",
+            first.name, second.name, conflict.reason
+        );
+        let help = "give one of them a `priority`, other hosts, another path, other methods, or more conditions";
+        problems.push(Problem::at(&second.position, message, Some(help.into())));
+    }
+    None
 }
 
 fn keys(config: &Config, problems: &mut Vec<Problem>) -> Option<Keys> {
@@ -293,30 +300,6 @@ fn keys(config: &Config, problems: &mut Vec<Problem>) -> Option<Keys> {
 
 fn find<'p>(plugins: &'p [Arc<Plugin>], name: &str) -> Option<&'p Arc<Plugin>> {
     plugins.iter().find(|plugin| **plugin.name() == *name)
-}
-
-fn assemble_route(route: &RouteConfig, upstreams: &Upstreams, plugins: &[Arc<Plugin>]) -> Route {
-    const CHECKED: &str = "a checked configuration names only what exists";
-    let chain = route
-        .plugins
-        .iter()
-        .map(|name| Arc::clone(find(plugins, name).expect(CHECKED)))
-        .collect();
-    let origin = match &route.origin {
-        OriginConfig::Upstream(name) => {
-            Origin::Upstream(Arc::clone(upstreams.get(name).expect(CHECKED)))
-        }
-        OriginConfig::Responder(name) => {
-            Origin::Responder(Arc::clone(find(plugins, name).expect(CHECKED)))
-        }
-    };
-    Route {
-        name: Arc::clone(&route.name),
-        chain: Chain::new(chain),
-        origin,
-        timeout: route.timeout,
-        max_request_body: route.max_request_body,
-    }
 }
 
 /// A responder must respond, and a plugin in a chain must have something to do there.

@@ -4,6 +4,7 @@
 //! stand-ins never leave this module: there is no configuration unless the report is clean.
 
 mod consumer;
+mod origin;
 mod plugin;
 mod quantity;
 mod route;
@@ -37,6 +38,7 @@ pub(super) fn check(
         upstreams: names(&tables.upstreams),
         plugins: names(&tables.plugins),
         tiers: names(&tables.tiers),
+        consumers: names(&tables.consumers),
     };
     let mut checker = Checker {
         report,
@@ -73,6 +75,7 @@ struct Names {
     upstreams: Vec<Arc<str>>,
     plugins: Vec<Arc<str>>,
     tiers: Vec<Arc<str>>,
+    consumers: Vec<Arc<str>>,
 }
 
 fn names<T>(entries: &[Entry<'_, T>]) -> Vec<Arc<str>> {
@@ -176,6 +179,7 @@ impl Checker<'_> {
         let known = match kind {
             "upstream" => &self.names.upstreams,
             "plugin" => &self.names.plugins,
+            "consumer" => &self.names.consumers,
             _ => &self.names.tiers,
         };
         if !known.iter().any(|known| **known == **name.get_ref()) {

@@ -60,3 +60,8 @@ pub const DEFAULT_BUDGET_MAX_CALLS: u32 = 10_000;
 pub const DEFAULT_ROUTE_TIMEOUT: Duration = Duration::from_secs(60);
 /// `[[route]] max-request-body`
 pub const DEFAULT_ROUTE_MAX_REQUEST_BODY: u64 = 16 << 20;
+
+/// `[route.mirror] max-body`
+pub const DEFAULT_MIRROR_MAX_BODY: usize = 64 << 10;
+/// `[route.mirror] max-pending`: with the default of `max-body`, 4 MiB.
+pub const DEFAULT_MIRROR_MAX_PENDING: usize = 64;

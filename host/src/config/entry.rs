@@ -221,7 +221,8 @@ fn holds_password(path: &str, value: &Node<'_>) -> bool {
 /// serde's names of types in words.
 fn expectation(expected: &str) -> String {
     match expected {
-        "u64" | "i64" | "u32" | "usize" => "a whole number that is not negative".into(),
+        "i64" => "a whole number".into(),
+        "u64" | "u32" | "usize" => "a whole number that is not negative".into(),
         "a boolean" => "true or false".into(),
         "a sequence" => "a list".into(),
         "a map" => "a table".into(),

@@ -3,15 +3,18 @@
 //! Everything is optional here: what must be there is a rule of `check`, which can then name all that is missing at once.
 //! `docs/operators.md` describes every key; a test compares the two.
 
+mod route;
+
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::address::{Address, Host, Network, Target};
-use super::path::PathPattern;
+pub(super) use route::*;
+
+use super::address::{Address, Network, Target};
 use super::reference::{PublicKeyReference, SecretReference};
 use super::units::{DurationText, LimitText, SizeText};
 use super::values::{
-    AccessFormat, AlgorithmWord, EncodedWord, GrantWord, IsolationWord, LogFormat, Method, Name,
+    AccessFormat, AlgorithmWord, EncodedWord, GrantWord, IsolationWord, LogFormat, Name,
     OnFailureValue,
 };
 
@@ -246,28 +249,4 @@ pub(super) struct KeysFile {
     pub(super) secret: Field<SecretReference>,
     /// The public key or where it is.
     pub(super) public_key: Field<PublicKeyReference>,
-}
-
-/// `[[route]]`
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub(super) struct RouteFile {
-    /// Names the route in logs and metrics.
-    pub(super) name: Field<Name>,
-    /// Which hosts it is for.
-    pub(super) hosts: Option<Vec<Spanned<Host>>>,
-    /// Which paths it is for.
-    pub(super) path: Field<PathPattern>,
-    /// Which methods it is for.
-    pub(super) methods: Option<Vec<Spanned<Method>>>,
-    /// The chain.
-    pub(super) plugins: Option<Vec<Spanned<String>>>,
-    /// The upstream that answers.
-    pub(super) upstream: Field<String>,
-    /// The plugin that answers.
-    pub(super) responder: Field<String>,
-    /// From the request's head to the response's head.
-    pub(super) timeout: Field<DurationText>,
-    /// Most bytes of a request body.
-    pub(super) max_request_body: Field<SizeText>,
 }

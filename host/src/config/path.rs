@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer};
 
-use super::values::{Refusal, from_text};
+use super::regex::whole_regex;
+use super::values::{Refusal, from_text, text_value};
 
 /// The router gives each parameter a letter and gives up at the 26th; nobody reads a path with more than this.
 const MAX_PARAMETERS: usize = 16;
@@ -19,12 +20,53 @@ pub(super) struct PathPattern(pub(super) Arc<str>);
 impl<'de> Deserialize<'de> for PathPattern {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         from_text(deserializer, "a path like \"/orders/{id}\"", |text| {
-            check(text).map(|()| Self(text.into()))
+            check(text).map(|_| Self(text.into()))
         })
     }
 }
 
-fn check(path: &str) -> Result<(), Refusal> {
+text_value!(
+    /// A regular expression that whole paths match.
+    PathRegex(Arc<str>), "a regular expression like \"/v[0-9]+/orders\"", regex
+);
+
+/// The names of a pattern's parameters.
+pub(super) fn parameters(path: &str) -> Vec<String> {
+    let names = check(path).unwrap_or_default();
+    names.into_iter().map(str::to_owned).collect()
+}
+
+/// The names of an expression's groups; one without a name is called by its number.
+pub(super) fn regex_groups(text: &str) -> Vec<String> {
+    let Ok(regex) = whole_regex(text) else {
+        return Vec::new();
+    };
+    let groups = regex.capture_names().enumerate().skip(1);
+    groups
+        .map(|(number, name)| name.map_or_else(|| number.to_string(), str::to_owned))
+        .collect()
+}
+
+fn regex(text: &str) -> Result<Arc<str>, Refusal> {
+    if !text.trim_start_matches(['^', '(']).starts_with('/') {
+        return Err(Refusal::new(format!(
+            "an expression for paths begins with \"/\", found {text:?}"
+        ))
+        .help("it must match the whole path, such as \"/.*[.]png\""));
+    }
+    let regex = whole_regex(text).map_err(Refusal::new)?;
+    let groups = regex.captures_len() - 1;
+    if groups > MAX_PARAMETERS {
+        return Err(Refusal::new(format!(
+            "an expression has at most {MAX_PARAMETERS} groups, found {groups}"
+        ))
+        .help("write \"(?:...)\" for a group whose text is not needed"));
+    }
+    Ok(text.into())
+}
+
+/// Checks a pattern. Returns the names of its parameters.
+fn check(path: &str) -> Result<Vec<&str>, Refusal> {
     let Some(rest) = path.strip_prefix('/') else {
         return Err(Refusal::new(format!(
             "a path begins with \"/\", found {path:?}"
@@ -38,7 +80,7 @@ fn check(path: &str) -> Result<(), Refusal> {
     }
     if path.contains(['?', '#']) {
         return Err(Refusal::new("a path has no query and no fragment").help(
-            "a route matches host, path and method; remove the part from the `?` or `#` on",
+            "conditions on the query are in `query`; remove the part from the `?` or `#` on",
         ));
     }
     if let Some(at) = path.match_indices('%').map(|(at, _)| at).find(|at| {
@@ -81,7 +123,7 @@ fn check(path: &str) -> Result<(), Refusal> {
             names.len()
         )));
     }
-    Ok(())
+    Ok(names)
 }
 
 /// The name of the parameter in `segment`, if there is one. Doubled braces stand for themselves.

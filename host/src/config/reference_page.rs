@@ -9,19 +9,22 @@ use super::file::TOP_KEYS;
 use super::units::show_size;
 
 const PAGE: &str = include_str!("../../../docs/operators.md");
-const STRUCTS: &str = include_str!("file.rs");
+const STRUCTS: [&str; 2] = [include_str!("file.rs"), include_str!("file/route.rs")];
 
 /// The keys of each table, read from the source: the first line of a struct's comment names the table in backticks.
 fn keys_of_structs() -> BTreeMap<String, BTreeSet<String>> {
     let mut tables: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut table = String::new();
-    for line in STRUCTS.lines() {
+    for line in STRUCTS.iter().flat_map(|text| text.lines()) {
         if let Some(comment) = line
             .strip_prefix("/// `")
             .and_then(|rest| rest.strip_suffix('`'))
         {
             table = comment.to_owned();
-        } else if let Some(field) = line.strip_prefix("    pub(super) ") {
+        } else if let Some(field) = line
+            .strip_prefix("    pub(super) ")
+            .or_else(|| line.strip_prefix("    pub(in crate::config) "))
+        {
             let name = field.split(':').next().unwrap_or_default();
             // A table of its own in the page, not a row.
             if !["budget", "jwt", "api_key"].contains(&name) {
@@ -188,6 +191,7 @@ fn of_listeners_and_upstreams() -> Vec<Row> {
 fn of_budgets_and_routes() -> Vec<Row> {
     let budget = "[plugin.NAME.budget]";
     let route = "[[route]]";
+    let mirror = "[route.mirror]";
     vec![
         (budget, "cpu", duration(DEFAULT_BUDGET_CPU)),
         (budget, "wall", duration(DEFAULT_BUDGET_WALL)),
@@ -215,6 +219,12 @@ fn of_budgets_and_routes() -> Vec<Row> {
             route,
             "max-request-body",
             text(show_size(DEFAULT_ROUTE_MAX_REQUEST_BODY)),
+        ),
+        (mirror, "max-body", size(DEFAULT_MIRROR_MAX_BODY)),
+        (
+            mirror,
+            "max-pending",
+            DEFAULT_MIRROR_MAX_PENDING.to_string(),
         ),
     ]
 }

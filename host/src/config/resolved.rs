@@ -2,11 +2,15 @@
 //!
 //! The shape of the file is `config/file.rs`; that the two are free to differ is the point of having both.
 
+mod route;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use route::*;
 
 use super::secret::Secret;
 use super::text::Texts;
@@ -321,38 +325,6 @@ pub struct LimitConfig {
     pub amount: u64,
     /// `second`, `minute`, `hour`, `day`, or a duration such as `10s`; 31 days at most.
     pub window: Duration,
-}
-
-/// `[[route]]`
-#[derive(Debug, Clone, PartialEq)]
-pub struct RouteConfig {
-    /// Unique; also the metric label.
-    pub name: Arc<str>,
-    /// Exact host names, lower case, or `*.` and a suffix; empty matches every host.
-    pub hosts: Vec<Arc<str>>,
-    /// `/exact`, `/with/{parameter}`, `/with/{*tail}`.
-    pub path: Arc<str>,
-    /// Upper case; empty matches every method.
-    pub methods: Vec<http::Method>,
-    /// The chain: names of plugins, in the order of their request phases.
-    pub plugins: Vec<Arc<str>>,
-    /// Who answers.
-    pub origin: OriginConfig,
-    /// From the request's head to the response's head. Default 60 s.
-    pub timeout: Duration,
-    /// Most bytes of a request body. Default 16 MiB.
-    pub max_request_body: u64,
-    /// Where the route stands.
-    pub position: Position,
-}
-
-/// Who answers the requests of a route.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum OriginConfig {
-    /// `upstream = "NAME"`
-    Upstream(Arc<str>),
-    /// `responder = "NAME"`: a plugin.
-    Responder(Arc<str>),
 }
 
 /// A place in a file, for errors that are found after parsing.

@@ -102,6 +102,16 @@ pub struct Texts {
 
 impl Texts {
     /// Adds a file; the order of adding is the order of reporting.
+    /// Where a table stands, as `postern.toml:14`.
+    #[must_use]
+    pub fn place(&self, position: &super::resolved::Position) -> String {
+        let file = position.file.display();
+        match self.get(&position.file) {
+            Some(text) => format!("{file}:{}", text.line_and_column(position.span.start).0),
+            None => file.to_string(),
+        }
+    }
+
     pub(super) fn add(&mut self, text: Text) {
         self.files.push(text);
     }

@@ -148,6 +148,10 @@ text_value!(
 );
 
 text_value!(
+    /// `10%`, as parts of a million.
+    Share(u32), "a share like \"10%\"", share
+);
+text_value!(
     /// What a path may hold in encoded form.
     EncodedWord(Encoded), "one of slash, backslash, nul, control", |text| one_of(
         text,
@@ -215,6 +219,27 @@ fn suggested_name(text: &str) -> String {
         })
         .collect();
     format!("for example \"{}\"", mapped.trim_matches('-'))
+}
+
+/// A percentage with at most four decimals.
+fn share(text: &str) -> Result<u32, Refusal> {
+    let expected = || Refusal::expected("a share like \"10%\"", text);
+    let number = text
+        .strip_suffix('%')
+        .ok_or_else(|| expected().help("add the unit: \"%\""))?;
+    let (whole, decimals) = number.split_once('.').unwrap_or((number, "0"));
+    let is_number = |digits: &str, most: usize| {
+        (1..=most).contains(&digits.len()) && digits.bytes().all(|digit| digit.is_ascii_digit())
+    };
+    if !is_number(whole, 3) || !is_number(decimals, 4) {
+        return Err(expected().help("a percentage with at most four decimals"));
+    }
+    let parts = |digits: &str| digits.parse::<u32>().map_err(|_| expected());
+    let share = parts(whole)? * 10_000 + parts(&format!("{decimals:0<4}"))?;
+    if share > 1_000_000 {
+        return Err(expected().help("\"100%\" is the most"));
+    }
+    Ok(share)
 }
 
 fn method(text: &str) -> Result<http::Method, Refusal> {
@@ -333,6 +358,24 @@ mod tests {
                 .to_string()
                 .contains("\"mobile-app\"")
         );
+    }
+
+    #[test]
+    fn shares_are_percentages() {
+        for (text, parts) in [
+            ("100%", 1_000_000),
+            ("10%", 100_000),
+            ("0.5%", 5_000),
+            ("0.0001%", 1),
+            ("0%", 0),
+        ] {
+            assert_eq!(share(text).unwrap(), parts, "{text}");
+        }
+        for wrong in [
+            "", "10", "%", "101%", "1.00001%", "-1%", ".5%", "1e1%", "100.1%",
+        ] {
+            assert!(share(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -75,6 +75,12 @@ impl Chain {
         }
     }
 
+    /// The plugins, in the order of their request phases.
+    #[must_use]
+    pub fn plugins(&self) -> &[Arc<Plugin>] {
+        &self.links
+    }
+
     /// Whether any plugin looks at responses: the request's headers must then be kept.
     #[must_use]
     pub fn sees_responses(&self) -> bool {

@@ -2,18 +2,20 @@
 
 use std::sync::Arc;
 
-use http::{Method, Request, Response};
+use http::{Request, Response};
 use hyper::body::Incoming;
 
 use super::error::ProxyError;
+use super::find;
 use super::forwarding;
 use super::headers;
 use super::rescue;
+use super::rewrite::Redirect;
 use super::snapshot::{Origin, Route, View};
 use crate::body::Body;
 use crate::exchange::Exchange;
 use crate::plugin::{Plugin, Reply, RequestOutcome, ResponseOutcome, Run};
-use crate::router::Found;
+use crate::router::{Found, Head};
 use crate::types::Source;
 
 /// An exchange, and what came of a step.
@@ -49,7 +51,7 @@ fn begin<'v>(
 ) -> Result<(&'v Route, Body), ProxyError> {
     headers::receive(exchange)?;
     let snapshot = &view.snapshot;
-    let index = find(view, exchange)?;
+    let index = route_of(view, exchange)?;
     let route = snapshot.routes.get(index).ok_or(ProxyError::NoRoute)?;
     exchange.route = Some(Arc::clone(&route.name));
     exchange.route_index = Some(index);
@@ -67,16 +69,15 @@ fn begin<'v>(
     Ok((route, Body::request(body, route.max_request_body, counter)))
 }
 
-fn find(view: &View, exchange: &mut Exchange) -> Result<usize, ProxyError> {
-    let (path, method) = (exchange.matched_uri.path(), &exchange.request.method);
-    let router = &view.snapshot.router;
-    let mut found = router.find(&exchange.authority, path, method);
-    if !matches!(found, Found::Route { .. })
-        && let Some(requested) = requested_by_preflight(exchange)
-    {
-        found = router.find_preflight(&exchange.authority, path, &requested);
-    }
-    match found {
+fn route_of(view: &View, exchange: &mut Exchange) -> Result<usize, ProxyError> {
+    let head = Head {
+        host: &exchange.authority,
+        path: exchange.matched_uri.path(),
+        query: exchange.matched_uri.query(),
+        method: &exchange.request.method,
+        headers: &exchange.request.headers,
+    };
+    match find::find(&view.snapshot.router, &head) {
         Found::Route { index, parameters } => {
             exchange.parameters = parameters;
             Ok(index)
@@ -84,20 +85,6 @@ fn find(view: &View, exchange: &mut Exchange) -> Result<usize, ProxyError> {
         Found::MethodNotAllowed { allow } => Err(ProxyError::MethodNotAllowed { allow }),
         Found::NotFound => Err(ProxyError::NoRoute),
     }
-}
-
-/// The method that a CORS preflight asks about (Fetch, 4.8): the preflight belongs to that method's route.
-fn requested_by_preflight(exchange: &Exchange) -> Option<Method> {
-    if exchange.request.method != Method::OPTIONS
-        || !exchange.request.headers.contains_key(http::header::ORIGIN)
-    {
-        return None;
-    }
-    let requested = exchange
-        .request
-        .headers
-        .get(http::header::ACCESS_CONTROL_REQUEST_METHOD)?;
-    Method::from_bytes(requested.as_bytes()).ok()
 }
 
 /// Runs the request phases and the origin.
@@ -113,21 +100,26 @@ async fn request(
         .request_phases(&view.worker, run, exchange, body)
         .await;
     match outcome {
+        // A plugin chose another origin.
+        RequestOutcome::Forward(body) if exchange.upstream.is_some() => {
+            reroute(view, route, exchange, body).await
+        }
         RequestOutcome::Forward(body) => match &route.origin {
-            Origin::Upstream(upstream) if exchange.upstream.is_none() => {
-                let upstream = Arc::clone(upstream);
-                forward(view, route, &upstream, exchange, body).await
-            }
-            Origin::Responder(plugin) if exchange.upstream.is_none() => {
-                answer(view, plugin, exchange, body).await
-            }
-            // A plugin chose another origin.
-            Origin::Upstream(_) | Origin::Responder(_) => {
-                reroute(view, route, exchange, body).await
-            }
+            Origin::Upstream(upstream) => forward(view, route, upstream, exchange, body).await,
+            Origin::Split(split) => match split.choose(&exchange) {
+                Some(upstream) => forward(view, route, upstream, exchange, body).await,
+                None => (exchange, Err(ProxyError::NoRoute)),
+            },
+            Origin::Responder(plugin) => answer(view, plugin, exchange, body).await,
+            Origin::Redirect(redirect) => send_elsewhere(redirect, exchange),
         },
         other => conclude(exchange, other),
     }
+}
+
+fn send_elsewhere(redirect: &Redirect, mut exchange: Box<Exchange>) -> Step<Response<Body>> {
+    let answer = redirect.answer(&mut exchange);
+    (exchange, answer)
 }
 
 async fn reroute(
@@ -177,12 +169,21 @@ async fn forward(
 ) -> Step<Response<Body>> {
     let mut request = Request::new(body);
     *request.method_mut() = exchange.request.method.clone();
-    *request.uri_mut() = exchange.request.uri.clone();
+    *request.uri_mut() = match &route.path_change {
+        None => exchange.request.uri.clone(),
+        Some(change) => match change.apply(&exchange) {
+            Ok(uri) => uri,
+            Err(error) => return (exchange, Err(error)),
+        },
+    };
     *request.headers_mut() = match route.chain.sees_responses() {
         true => exchange.request.headers.clone(),
         false => std::mem::take(&mut exchange.request.headers),
     };
     forwarding::forward(&exchange, request.headers_mut());
+    if let Some(mirror) = &route.mirror {
+        request = mirror.copy(view.worker.index, request);
+    }
 
     exchange.upstream = Some(Arc::clone(upstream.name()));
     let begun = exchange.elapsed();

@@ -3,6 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::mirror::Mirror;
+use super::rewrite::{PathChange, Redirect};
+use super::split::Split;
 use crate::plugin::{Chain, Plugin, Worker};
 use crate::router::Router;
 use crate::telemetry::ExchangeRecorder;
@@ -32,6 +35,10 @@ pub struct Route {
     pub chain: Chain,
     /// Who answers.
     pub origin: Origin,
+    /// What becomes of the path on its way to an upstream.
+    pub path_change: Option<PathChange>,
+    /// Who gets copies of requests.
+    pub mirror: Option<Arc<Mirror>>,
     /// From the request's head to the response's head.
     pub timeout: Duration,
     /// Most bytes of a request body.
@@ -42,8 +49,12 @@ pub struct Route {
 pub enum Origin {
     /// A service.
     Upstream(Arc<Upstream>),
+    /// One of several services.
+    Split(Split),
     /// A plugin.
     Responder(Arc<Plugin>),
+    /// Nobody: clients are sent elsewhere.
+    Redirect(Redirect),
 }
 
 /// A snapshot as one worker sees it. Each worker counts the references to its own view, so that workers do not

@@ -6,7 +6,7 @@ use http::Method;
 use proptest::prelude::*;
 
 use super::tests::route;
-use super::{Found, Router};
+use super::{Found, Head, Router};
 use crate::config::RouteConfig;
 
 /// How specific one segment of a match is; greater goes first.
@@ -73,7 +73,7 @@ fn scores(route: &RouteConfig, host: &str, path: &str) -> Vec<Score> {
         hosts.push(0);
     }
     let mut patterns = vec![(route.path.to_string(), true)];
-    if let Some((before, _)) = route.path.split_once("/{*") {
+    if let Some((before, _)) = route.path.to_string().split_once("/{*") {
         patterns.push((format!("{before}/"), false));
         patterns.push((before.to_owned(), false));
     }
@@ -171,7 +171,7 @@ proptest! {
         let router = Router::build(&routes).unwrap();
         for (host, segments, method) in requests {
             let path = format!("/{}", segments.join("/"));
-            let found = match router.find(host, &path, &method) {
+            let found = match router.find(&Head::of(host, &path).with_method(&method)) {
                 Found::Route { index, parameters } => {
                     let values = parameters.0.iter().map(|(name, range)| (name, &path[range.clone()]));
                     let mut rebuilt = routes[index].path.to_string();

@@ -1,21 +1,30 @@
 //! What the router promises, by example.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use http::Method;
+use http::{HeaderMap, Method};
 
-use super::{Conflict, Found, Router};
-use crate::config::{OriginConfig, Position, RouteConfig};
+use super::{Conflict, Found, Head, Router};
+use crate::config::{ConditionConfig, OriginConfig, PathConfig, Position, RouteConfig, TestConfig};
 
 pub(super) fn route(hosts: &[&str], path: &str, methods: &[Method]) -> RouteConfig {
     RouteConfig {
         name: path.into(),
         hosts: hosts.iter().map(|host| Arc::from(*host)).collect(),
-        path: path.into(),
+        path: match path.strip_prefix("~ ") {
+            Some(regex) => PathConfig::Regex(regex.into()),
+            None => PathConfig::Pattern(path.into()),
+        },
         methods: methods.to_vec(),
+        headers: Vec::new(),
+        query: Vec::new(),
+        priority: 0,
         plugins: Vec::new(),
+        path_change: None,
+        canary: Vec::new(),
+        mirror: None,
         origin: OriginConfig::Upstream("upstream".into()),
         timeout: Duration::from_secs(60),
         max_request_body: 0,
@@ -27,6 +36,24 @@ pub(super) fn route(hosts: &[&str], path: &str, methods: &[Method]) -> RouteConf
     }
 }
 
+impl<'r> Head<'r> {
+    /// `GET` of a path, without anything else.
+    pub(super) fn of(host: &'r str, path: &'r str) -> Self {
+        static HEADERS: LazyLock<HeaderMap> = LazyLock::new(HeaderMap::new);
+        Self {
+            host,
+            path,
+            query: None,
+            method: &Method::GET,
+            headers: &HEADERS,
+        }
+    }
+
+    pub(super) fn with_method(self, method: &'r Method) -> Self {
+        Self { method, ..self }
+    }
+}
+
 fn router(paths: &[&str]) -> Router {
     let routes: Vec<_> = paths.iter().map(|path| route(&[], path, &[])).collect();
     Router::build(&routes).unwrap()
@@ -34,7 +61,7 @@ fn router(paths: &[&str]) -> Router {
 
 /// The number of the route and the values of its parameters.
 fn find(router: &Router, host: &str, path: &str, method: &Method) -> Option<(usize, Vec<String>)> {
-    match router.find(host, path, method) {
+    match router.find(&Head::of(host, path).with_method(method)) {
         Found::Route { index, parameters } => {
             let value = |(name, range): &(Arc<str>, std::ops::Range<usize>)| {
                 format!("{name}={}", &path[range.clone()])
@@ -180,30 +207,22 @@ fn a_path_without_the_method_names_the_methods_it_has() {
     let router = Router::build(&routes).unwrap();
     let allow = "DELETE, GET, HEAD, POST".to_owned();
     assert_eq!(
-        router.find("a", "/x", &Method::PUT),
+        router.find(&Head::of("a", "/x").with_method(&Method::PUT)),
         Found::MethodNotAllowed { allow }
     );
-    assert_eq!(router.find("a", "/y", &Method::PUT), Found::NotFound);
-    assert_eq!(router.find("a", "*", &Method::OPTIONS), Found::NotFound);
-    assert_eq!(router.find("a", "", &Method::CONNECT), Found::NotFound);
+    assert_eq!(
+        router.find(&Head::of("a", "/y").with_method(&Method::PUT)),
+        Found::NotFound
+    );
+    assert_eq!(
+        router.find(&Head::of("a", "*").with_method(&Method::OPTIONS)),
+        Found::NotFound
+    );
+    assert_eq!(
+        router.find(&Head::of("a", "").with_method(&Method::CONNECT)),
+        Found::NotFound
+    );
     assert_eq!(find(&router, "b", "/x", &Method::PUT), hit(2, &[]));
-}
-
-#[test]
-fn a_preflight_finds_the_route_of_the_request_that_it_announces() {
-    let routes = [
-        route(&[], "/x", &[Method::GET]),
-        route(&[], "/x", &[Method::PUT]),
-    ];
-    let router = Router::build(&routes).unwrap();
-    assert!(matches!(
-        router.find_preflight("a", "/x", &Method::PUT),
-        Found::Route { index: 1, .. }
-    ));
-    assert!(matches!(
-        router.find_preflight("a", "/x", &Method::DELETE),
-        Found::MethodNotAllowed { .. }
-    ));
 }
 
 #[test]
@@ -258,4 +277,131 @@ fn a_path_of_nothing_but_slashes_does_not_blow_up() {
     assert_eq!(get(&router, &"/".repeat(100_000)), None);
     let long = "/x".repeat(100_000);
     assert_eq!(get(&router, &long).unwrap().0, 0);
+}
+
+fn with(route: RouteConfig, priority: i32, header: Option<&str>) -> RouteConfig {
+    let test = |value: &str| ConditionConfig {
+        name: "x".into(),
+        test: TestConfig::Exact(value.into()),
+    };
+    RouteConfig {
+        priority,
+        headers: header.map(test).into_iter().collect(),
+        ..route
+    }
+}
+
+#[test]
+fn expressions_go_after_literal_paths_and_before_patterns() {
+    let router = router(&[
+        "/a/b",
+        "~ /a/(?<x>[a-z])(/(.*))?",
+        "/a/{p}",
+        "/a/b/{*rest}",
+        "~ /[0-9]+",
+    ]);
+    assert_eq!(get(&router, "/a/b"), hit(0, &[]));
+    assert_eq!(get(&router, "/a/c"), hit(1, &["x=c", "2=", "3="]));
+    assert_eq!(get(&router, "/a/c/d"), hit(1, &["x=c", "2=/d", "3=d"]));
+    assert_eq!(get(&router, "/a/C"), hit(2, &["p=C"]));
+    // A tail that is cut off is no literal path.
+    assert_eq!(get(&router, "/a/b/"), hit(1, &["x=b", "2=/", "3="]));
+    assert_eq!(get(&router, "/17"), hit(4, &[]));
+    assert_eq!(get(&router, "/17/"), None);
+}
+
+#[test]
+fn expressions_that_share_paths_are_ordered_by_method_conditions_and_priority() {
+    let routes = [
+        route(&[], "~ /a.*", &[Method::GET]),
+        route(&[], "~ /.*a", &[Method::POST]),
+        route(&[], "~ /ab*a", &[]),
+        with(route(&[], "~ /a[a-z]a", &[Method::GET]), 0, Some("1")),
+        with(route(&[], "~ /(aa|bb)", &[]), 1, None),
+    ];
+    let router = Router::build(&routes).unwrap();
+    let find = |path, method: &Method| find(&router, "", path, method).map(|found| found.0);
+    assert_eq!(find("/aba", &Method::GET), Some(0));
+    assert_eq!(find("/aba", &Method::HEAD), Some(0));
+    assert_eq!(find("/aba", &Method::POST), Some(1));
+    assert_eq!(find("/aba", &Method::PUT), Some(2));
+    assert_eq!(find("/aa", &Method::POST), Some(4));
+    let refused = router.find(&Head::of("", "/axa").with_method(&Method::PUT));
+    let allow = "GET, HEAD, POST".to_owned();
+    assert_eq!(refused, Found::MethodNotAllowed { allow });
+    let mut headers = HeaderMap::new();
+    headers.insert("x", http::HeaderValue::from_static("1"));
+    let found = router.find(&Head {
+        headers: &headers,
+        ..Head::of("", "/aba")
+    });
+    assert!(matches!(found, Found::Route { index: 3, .. }), "{found:?}");
+}
+
+#[test]
+fn expressions_that_cannot_be_ordered_are_a_conflict() {
+    let routes = [
+        route(&["a"], "~ /u/[0-9]+", &[]),
+        route(&["a", "b"], "~ /u/[0-9a-f]+", &[]),
+        route(&["a"], "~ /u/[g-z]+", &[]),
+        route(&["b"], "~ /u/[0-9a-f]+", &[]),
+        route(&["c"], "~ /u/[0-9]+", &[]),
+        with(route(&["a"], "~ /u/[0-9]+", &[]), 5, None),
+    ];
+    let conflicts = Router::build(&routes).unwrap_err();
+    let pairs: Vec<_> = conflicts
+        .iter()
+        .map(|one| (one.first, one.second))
+        .collect();
+    assert_eq!(pairs, [(0, 1), (1, 3)]);
+    assert_eq!(
+        conflicts[0].reason,
+        "both take every method of some path of host \"a\""
+    );
+}
+
+#[test]
+fn a_higher_priority_goes_before_everything() {
+    let routes = [
+        route(&["a.b"], "/x", &[Method::GET]),
+        with(route(&[], "/{*all}", &[Method::PUT]), 1, None),
+        with(route(&[], "/{*all}", &[]), -1, None),
+        with(route(&["*.b"], "/x", &[Method::GET]), 2, Some("1")),
+    ];
+    let router = Router::build(&routes).unwrap();
+    let find = |path, method: &Method| find(&router, "a.b", path, method).unwrap();
+    assert_eq!(find("/x", &Method::GET), (0, vec![]));
+    assert_eq!(find("/x", &Method::PUT), (1, vec!["all=x".to_owned()]));
+    assert_eq!(find("/x", &Method::POST), (2, vec!["all=x".to_owned()]));
+    assert_eq!(find("/y", &Method::GET), (2, vec!["all=y".to_owned()]));
+}
+
+#[test]
+fn a_path_whose_conditions_do_not_hold_is_left_to_the_next() {
+    let routes = [
+        with(route(&["a"], "/x/{y}/z", &[]), 0, Some("1")),
+        with(route(&["a"], "/{x}/{*t}", &[Method::POST]), 0, Some("2")),
+        route(&[], "/{*all}", &[]),
+    ];
+    let router = Router::build(&routes).unwrap();
+    let find = |value: Option<&'static str>| {
+        let mut headers = HeaderMap::new();
+        headers.extend(value.map(|value| {
+            (
+                http::HeaderName::from_static("x"),
+                http::HeaderValue::from_static(value),
+            )
+        }));
+        router.find(&Head {
+            headers: &headers,
+            ..Head::of("a", "/x/1/z")
+        })
+    };
+    let parameters = |found: Found| match found {
+        Found::Route { index, parameters } => (index, parameters.0.len()),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(parameters(find(Some("1"))), (0, 1));
+    assert!(matches!(find(Some("2")), Found::MethodNotAllowed { .. }));
+    assert_eq!(parameters(find(None)), (2, 1));
 }

@@ -1,21 +1,25 @@
 //! The paths of one host.
 //!
-//! Paths without parameters are in a hash table: one that matches is always the most specific. All others are in a tree
-//! of segments that is walked depth first, the most specific branch first, so the first match found is the one wanted.
-//! A node is visited at most once per look-up, whatever the path: its depth says where in the path it stands.
+//! Paths without parameters are in a hash table: one that matches is always the most specific. Then regular expressions
+//! are asked. All others are in a tree of segments that is walked depth first, the most specific branch first, so the first
+//! match found is the one wanted. A node is visited at most once per look-up, whatever the path: its depth says where in the
+//! path it stands.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
 use hashbrown::HashMap;
 
-use super::methods::{Claims, Methods};
+use super::Head;
+use super::methods::{Claims, Hit, Methods};
 use super::pattern::{MAX_PARAMETERS, Segment};
+use super::regexes::{Regexes, RegexesBuilder};
 
 /// The paths of one host, while they are collected.
 #[derive(Debug, Default)]
 pub(super) struct PathsBuilder {
     paths: BTreeMap<Vec<SegmentKey>, (Vec<Segment>, Claims)>,
+    pub(super) regexes: RegexesBuilder,
 }
 
 /// A segment as a key that sorts, so that a table does not depend on chance.
@@ -33,8 +37,14 @@ impl PathsBuilder {
     }
 
     /// The finished table.
-    pub(super) fn build(self) -> Paths {
-        let mut paths = Paths::default();
+    ///
+    /// # Errors
+    /// A sentence, when the regular expressions are too large together.
+    pub(super) fn build(self) -> Result<Paths, String> {
+        let mut paths = Paths {
+            regexes: self.regexes.build()?,
+            ..Paths::default()
+        };
         for (segments, claims) in self.paths.into_values() {
             let methods = claims.resolve();
             match literal(&segments) {
@@ -44,7 +54,7 @@ impl PathsBuilder {
                 None => paths.root.insert(&segments, methods),
             }
         }
-        paths
+        Ok(paths)
     }
 }
 
@@ -73,6 +83,7 @@ fn literal(segments: &[Segment]) -> Option<String> {
 #[derive(Debug, Default)]
 pub(super) struct Paths {
     statics: HashMap<Box<str>, Methods>,
+    regexes: Option<Regexes>,
     root: Node,
 }
 
@@ -89,7 +100,7 @@ impl Captures {
         self.ranges.get(..self.length).unwrap_or_default()
     }
 
-    fn push(&mut self, range: Range<usize>) {
+    pub(super) fn push(&mut self, range: Range<usize>) {
         if let Some(slot) = self.ranges.get_mut(self.length) {
             *slot = range;
             self.length += 1;
@@ -102,15 +113,23 @@ impl Captures {
 }
 
 impl Paths {
-    /// The routes of the most specific pattern that matches.
-    pub(super) fn find(&self, path: &str, captures: &mut Captures) -> Option<&Methods> {
-        if let Some(methods) = self.statics.get(path) {
-            return Some(methods);
+    /// What the most specific pattern that matches, and has a route for the request, says.
+    pub(super) fn find(&self, head: &Head<'_>, captures: &mut Captures) -> Option<Hit<'_>> {
+        let literal = self.statics.get(head.path);
+        // A path that is only that of a tail, cut off, is less specific than an expression.
+        if let Some(regexes) = &self.regexes
+            && !literal.is_some_and(|methods| methods.own(head))
+            && let Some(hit) = regexes.find(head, captures)
+        {
+            return Some(hit);
         }
-        if !path.starts_with('/') {
+        if let Some(hit) = literal.and_then(|methods| methods.decide(head, None)) {
+            return Some(hit);
+        }
+        if !head.path.starts_with('/') {
             return None;
         }
-        self.root.find(path, 1, captures)
+        self.root.find(head, 1, captures)
     }
 }
 
@@ -176,18 +195,19 @@ impl Node {
     }
 
     /// Matches the path from `start`, which is just after a slash.
-    fn find(&self, path: &str, start: usize, captures: &mut Captures) -> Option<&Methods> {
-        let rest = path.get(start..)?;
+    fn find(&self, head: &Head<'_>, start: usize, captures: &mut Captures) -> Option<Hit<'_>> {
+        let rest = head.path.get(start..)?;
         let (segment, next) = match rest.as_bytes().iter().position(|byte| *byte == b'/') {
             Some(length) => (rest.get(..length)?, Some(start + length + 1)),
             None => (rest, None),
         };
         if !self.statics.is_empty()
             && let Some(node) = self.statics.get(segment)
-            && let Some(methods) = node.follow(path, next, captures)
+            && let Some(hit) = node.follow(head, next, captures)
         {
-            return Some(methods);
+            return Some(hit);
         }
+        let length = captures.length;
         for ParameterNode {
             prefix,
             suffix,
@@ -197,23 +217,31 @@ impl Node {
             let Some(value) = between(segment, prefix, suffix) else {
                 continue;
             };
-            let length = captures.length;
             captures.push(start + prefix.len()..start + prefix.len() + value.len());
-            if let Some(methods) = node.follow(path, next, captures) {
-                return Some(methods);
+            if let Some(hit) = node.follow(head, next, captures) {
+                return Some(hit);
             }
             captures.truncate(length);
         }
         let tail = self.tail.as_ref().filter(|_| !rest.is_empty())?;
-        captures.push(start..path.len());
-        Some(tail)
+        captures.push(start..head.path.len());
+        let hit = tail.decide(head, None);
+        if hit.is_none() {
+            captures.truncate(length);
+        }
+        hit
     }
 
     /// Goes on after a segment, or ends with it.
-    fn follow(&self, path: &str, next: Option<usize>, captures: &mut Captures) -> Option<&Methods> {
+    fn follow(
+        &self,
+        head: &Head<'_>,
+        next: Option<usize>,
+        captures: &mut Captures,
+    ) -> Option<Hit<'_>> {
         match next {
-            Some(start) => self.find(path, start, captures),
-            None => self.end.as_ref(),
+            Some(start) => self.find(head, start, captures),
+            None => self.end.as_ref()?.decide(head, None),
         }
     }
 }

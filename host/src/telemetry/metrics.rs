@@ -17,8 +17,8 @@ use prometheus::{
 };
 
 use super::plugin_metrics::{GuestMetrics, GuestRegistry};
-pub use handles::{ListenerMetrics, PluginMetrics, RouteMetrics, UpstreamMetrics};
-pub use vocabulary::{PluginOutcome, PluginPhase, ReloadOutcome};
+pub use handles::{ListenerMetrics, MirrorMetrics, PluginMetrics, RouteMetrics, UpstreamMetrics};
+pub use vocabulary::{MirrorOutcome, PluginOutcome, PluginPhase, ReloadOutcome};
 
 /// Seconds. A gateway adds well under a millisecond; upstreams take from one to thousands.
 const DURATION_BUCKETS: [f64; 14] = [
@@ -147,6 +147,12 @@ impl Metrics {
                     "postern_response_bytes_total",
                     "Bytes of response bodies handed to connections.",
                     &route,
+                ),
+                counters(
+                    "postern_mirrored_requests_total",
+                    "Copies of requests for the route's mirror.",
+                    &route,
+                    &["outcome"],
                 ),
             )
         })

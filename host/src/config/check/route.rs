@@ -1,17 +1,24 @@
-//! `[[route]]`
+//! `[[route]]`: which requests it is for. What becomes of them is in `origin`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use toml::Spanned;
+
 use super::Checker;
 use super::quantity::TIMEOUT;
+use crate::config::condition::HeaderKey;
 use crate::config::defaults as default;
 use crate::config::entry::Entry;
-use crate::config::file::RouteFile;
-use crate::config::resolved::{OriginConfig, Position, RouteConfig};
+use crate::config::file::{ConditionsFile, RouteFile};
+use crate::config::resolved::{ConditionConfig, PathConfig, Position, RouteConfig};
 
 /// No upload is larger; the size is counted while it streams, so it costs no memory.
 const MAX_REQUEST_BODY: u64 = 1 << 40;
+/// Far more than anybody needs; each different one costs a look-up.
+const PRIORITY: std::ops::RangeInclusive<i64> = -1_000..=1_000;
+/// Conditions of one route: each is looked at for each request.
+const MAX_CONDITIONS: usize = 16;
 
 impl Checker<'_> {
     pub(super) fn routes(&mut self, tables: &[Entry<'_, RouteFile>]) -> Vec<RouteConfig> {
@@ -40,74 +47,118 @@ impl Checker<'_> {
                 &format!("the route name \"{text}\""),
             );
         }
-        let path = self.required(place, &here, &file.path, "path", "\"/orders/{*rest}\"");
+        let path = self.path(table, &here);
         self.distinct(place, file.hosts.as_ref(), |host| host.0.to_string());
         self.distinct(place, file.methods.as_ref(), |method| method.0.to_string());
+        let hosts = file.hosts.iter().flatten();
+        let methods = file.methods.iter().flatten();
+        let (hosts, methods) = (
+            hosts.map(|host| Arc::clone(&host.get_ref().0)).collect(),
+            methods.map(|method| method.get_ref().0.clone()).collect(),
+        );
+        let (headers, query) = self.conditions(table, &here);
         let plugins = self.existing(place, file.plugins.as_ref(), "plugin");
         let origin = self.origin(table, &here);
-        let timeout = self.duration(
-            place,
-            &file.timeout,
-            default::DEFAULT_ROUTE_TIMEOUT,
-            TIMEOUT,
-        );
-        let max_request_body = self.size(
-            place,
-            &file.max_request_body,
-            default::DEFAULT_ROUTE_MAX_REQUEST_BODY,
-            0..=MAX_REQUEST_BODY,
-        );
+        let path_change = self.path_change(table, path.as_ref());
         Some(RouteConfig {
             name: Arc::clone(&name?.get_ref().0),
-            hosts: file
-                .hosts
-                .iter()
-                .flatten()
-                .map(|host| Arc::clone(&host.get_ref().0))
-                .collect(),
-            path: Arc::clone(&path?.get_ref().0),
-            methods: file
-                .methods
-                .iter()
-                .flatten()
-                .map(|method| method.get_ref().0.clone())
-                .collect(),
+            hosts,
+            methods,
+            headers,
+            query,
+            priority: self.priority(table),
             plugins,
+            canary: self.canaries(table),
+            mirror: self.mirror(table),
+            timeout: self.duration(
+                place,
+                &file.timeout,
+                default::DEFAULT_ROUTE_TIMEOUT,
+                TIMEOUT,
+            ),
+            max_request_body: self.size(
+                place,
+                &file.max_request_body,
+                default::DEFAULT_ROUTE_MAX_REQUEST_BODY,
+                0..=MAX_REQUEST_BODY,
+            ),
+            path: path?,
+            path_change,
             origin: origin?,
-            timeout,
-            max_request_body,
             position: here,
         })
     }
 
-    /// Exactly one answers.
-    fn origin(&mut self, table: &Entry<'_, RouteFile>, here: &Position) -> Option<OriginConfig> {
+    /// A pattern or a regular expression.
+    fn path(&mut self, table: &Entry<'_, RouteFile>, here: &Position) -> Option<PathConfig> {
         let Entry { file, place, .. } = table;
-        let upstream = file
-            .upstream
-            .as_ref()
-            .map(|name| OriginConfig::Upstream(self.existing_one(place, name, "upstream")));
-        let responder = file
-            .responder
-            .as_ref()
-            .map(|name| OriginConfig::Responder(self.existing_one(place, name, "plugin")));
-        if let (Some(_), Some(field)) = (&upstream, &file.responder) {
-            let help = "keep the one that is to answer".to_owned();
+        let regex = file.path_regex.as_ref();
+        if let (Some(_), Some(field)) = (&file.path, regex) {
             self.report.at(
                 &place.at(field),
-                "a route has an `upstream` or a `responder`, not both",
-                Some(help),
+                "a route has a `path` or a `path-regex`, not both",
+                Some("keep one; for the other, add a route".into()),
             );
         }
-        let is_lost = place.is_lost(here, "upstream") || place.is_lost(here, "responder");
-        if upstream.is_none() && responder.is_none() && !is_lost {
-            let help = "add `upstream = \"NAME\"`, or `responder = \"NAME\"` for a plugin that answers itself".to_owned();
-            self.report.at(
-                here,
-                "the route has no `upstream` and no `responder`",
-                Some(help),
-            );
+        if let Some(regex) = regex {
+            return Some(PathConfig::Regex(Arc::clone(&regex.get_ref().0)));
         }
-        upstream.or(responder)
+        if place.is_lost(here, "path-regex") {
+            return None;
+        }
+        let path = self.required(place, here, &file.path, "path", "\"/orders/{*rest}\"")?;
+        Some(PathConfig::Pattern(Arc::clone(&path.get_ref().0)))
+    }
+
+    fn conditions(
+        &mut self,
+        table: &Entry<'_, RouteFile>,
+        here: &Position,
+    ) -> (Vec<ConditionConfig>, Vec<ConditionConfig>) {
+        let (headers, query) = (
+            on_headers(&table.file.headers),
+            conditions(&table.file.query),
+        );
+        if headers.len() + query.len() > MAX_CONDITIONS {
+            let message =
+                format!("a route has at most {MAX_CONDITIONS} conditions on headers and query");
+            self.report.at(here, message, None);
+        }
+        (headers, query)
+    }
+
+    fn priority(&mut self, table: &Entry<'_, RouteFile>) -> i32 {
+        let Some(priority) = &table.file.priority else {
+            return 0;
+        };
+        let value = *priority.get_ref();
+        if !PRIORITY.contains(&value) {
+            let (least, most) = (PRIORITY.start(), PRIORITY.end());
+            let message = format!("expected {least} to {most}, found {value}");
+            self.report.at(&table.place.at(priority), message, None);
+        }
+        i32::try_from(value).unwrap_or_default()
+    }
+}
+
+/// Conditions on headers.
+pub(super) fn on_headers(file: &ConditionsFile<HeaderKey>) -> Vec<ConditionConfig> {
+    let all = file.iter().flatten();
+    all.map(|(name, value)| condition(&name.0, value)).collect()
+}
+
+/// Conditions on anything else.
+pub(super) fn conditions(file: &ConditionsFile<String>) -> Vec<ConditionConfig> {
+    let all = file.iter().flatten();
+    all.map(|(name, value)| condition(name, value)).collect()
+}
+
+fn condition(
+    name: &str,
+    value: &Spanned<crate::config::condition::ConditionValue>,
+) -> ConditionConfig {
+    ConditionConfig {
+        name: name.into(),
+        test: value.get_ref().0.clone(),
     }
 }

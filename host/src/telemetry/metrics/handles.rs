@@ -7,7 +7,7 @@ use prometheus::core::Collector;
 use prometheus::{CounterVec, Histogram, IntCounter, IntCounterVec, IntGauge};
 
 use super::vocabulary::{SOURCES, source_index, source_label};
-use super::{Handle, PluginOutcome, PluginPhase, ReloadOutcome, Seconds};
+use super::{Handle, MirrorOutcome, PluginOutcome, PluginPhase, ReloadOutcome, Seconds};
 use crate::types::Source;
 
 /// Counters of the codes of one class, such as 200 to 299.
@@ -22,6 +22,7 @@ pub struct RouteMetrics {
     duration: Histogram,
     request_bytes: IntCounter,
     response_bytes: IntCounter,
+    mirrored: IntCounterVec,
 }
 
 impl RouteMetrics {
@@ -30,6 +31,7 @@ impl RouteMetrics {
         duration: Histogram,
         request_bytes: IntCounter,
         response_bytes: IntCounter,
+        mirrored: IntCounterVec,
     ) -> Self {
         let codes = [const { [const { OnceLock::new() }; 5] }; SOURCES];
         Self {
@@ -38,7 +40,19 @@ impl RouteMetrics {
             duration,
             request_bytes,
             response_bytes,
+            mirrored,
         }
+    }
+
+    /// Counters of copies, for a route that has a mirror.
+    #[must_use]
+    pub fn mirror(&self) -> MirrorMetrics {
+        let outcomes = [
+            MirrorOutcome::Sent,
+            MirrorOutcome::Dropped,
+            MirrorOutcome::Failed,
+        ];
+        MirrorMetrics(outcomes.map(|outcome| self.mirrored.with_label_values(&[outcome.as_str()])))
     }
 
     /// An exchange ended.
@@ -90,7 +104,24 @@ impl Handle for RouteMetrics {
             Box::new(self.duration.clone()),
             Box::new(self.request_bytes.clone()),
             Box::new(self.response_bytes.clone()),
+            Box::new(self.mirrored.clone()),
         ]
+    }
+}
+
+/// Counters of the copies of a route's requests.
+#[derive(Debug)]
+pub struct MirrorMetrics([IntCounter; 3]);
+
+impl MirrorMetrics {
+    /// Counts a copy.
+    pub fn count(&self, outcome: MirrorOutcome) {
+        let [sent, dropped, failed] = &self.0;
+        match outcome {
+            MirrorOutcome::Sent => sent.inc(),
+            MirrorOutcome::Dropped => dropped.inc(),
+            MirrorOutcome::Failed => failed.inc(),
+        }
     }
 }
 

@@ -33,6 +33,29 @@ impl PluginPhase {
     }
 }
 
+/// What became of a copy of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MirrorOutcome {
+    /// It was answered.
+    Sent,
+    /// It was not made: too many were under way, or its body was too large.
+    Dropped,
+    /// It was not answered.
+    Failed,
+}
+
+impl MirrorOutcome {
+    /// The word for metric labels.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Dropped => "dropped",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// How a call of a plugin ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PluginOutcome {
