@@ -24,6 +24,20 @@ pub struct Report {
     pub failures: Vec<String>,
     /// The longest time of a call.
     pub longest: Duration,
+    /// The time of each call, in no order.
+    times: Vec<Duration>,
+}
+
+impl Report {
+    /// The time within which this share of the calls was answered.
+    ///
+    /// # Panics
+    /// Without calls.
+    #[must_use]
+    pub fn quantile(&mut self, share: f64) -> Duration {
+        let at = ((self.times.len() as f64 * share) as usize).min(self.times.len() - 1);
+        *self.times.select_nth_unstable(at).1
+    }
 }
 
 /// More than these are not told one by one.
@@ -61,6 +75,7 @@ impl Load {
             all.answered += report.answered;
             all.failures.extend(report.failures);
             all.longest = all.longest.max(report.longest);
+            all.times.extend(report.times);
         }
         all
     }
@@ -87,7 +102,9 @@ async fn work(
                 Some(format!("{call:?}: {error}"))
             }
         };
-        report.longest = report.longest.max(begun.elapsed());
+        let took = begun.elapsed();
+        report.longest = report.longest.max(took);
+        report.times.push(took);
         match failure {
             None => report.answered += 1,
             Some(failure) if report.failures.len() < MAX_FAILURES => report.failures.push(failure),

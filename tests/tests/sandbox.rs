@@ -2,10 +2,15 @@
 
 use std::time::{Duration, Instant};
 
+use postern_tests::setup::Setup;
 use postern_tests::{Answer, Call, Gateway, Upstream, eventually};
 
 /// A gateway with one misbehaving plugin on `/bad`, which acts on requests with `x-crash`, and a route without.
 async fn gateway(upstream: &Upstream, config: &str, keys: &str) -> Gateway {
+    setup(upstream, config, keys).start().await
+}
+
+fn setup(upstream: &Upstream, config: &str, keys: &str) -> Setup {
     let fragment = format!(
         r#"
         upstream.u.targets = ["{upstream}"]
@@ -19,7 +24,7 @@ async fn gateway(upstream: &Upstream, config: &str, keys: &str) -> Gateway {
         {keys}
         "#
     );
-    Gateway::with(fragment).start().await
+    Gateway::with(fragment)
 }
 
 fn crash() -> Call {
@@ -451,7 +456,7 @@ const LONGEST_DELAY: Duration = Duration::from_millis(50);
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_endless_loop_hardly_delays_other_routes_of_its_worker() {
     let upstream = Upstream::says("served");
-    let gateway = gateway(&upstream, r#"do = "spin""#, "").await;
+    let gateway = setup(&upstream, r#"do = "spin""#, "").process().await;
     let mut neighbour = gateway.connect().await;
     let mut measure = async |time: Duration| {
         let (begun, mut delays) = (Instant::now(), Vec::new());
