@@ -129,6 +129,7 @@ impl Gateway {
             builder: Arc::clone(&builder),
             views,
             status: Arc::clone(&status),
+            listeners: listeners.clone(),
         };
         control.spawn(background(parts, (generation, seen), demands, admin));
         Ok(Self {
@@ -238,6 +239,7 @@ struct Parts {
     builder: Arc<Builder>,
     views: Views,
     status: Arc<Status>,
+    listeners: Vec<Arc<Listener>>,
 }
 
 async fn background(
@@ -250,6 +252,7 @@ async fn background(
         builder,
         views,
         status,
+        listeners,
     } = parts;
     if let Some(socket) = admin {
         let source = AdminSource {
@@ -259,7 +262,7 @@ async fn background(
         tokio::spawn(admin::serve(socket, Arc::new(source)));
     }
     tokio::spawn(sweep(Arc::clone(&builder), views.clone()));
-    let reloader = Reloader::new(builder, views, status, generation, seen);
+    let reloader = Reloader::new(builder, (views, listeners), status, generation, seen);
     reloader.run(demands).await;
 }
 
@@ -293,13 +296,21 @@ impl admin::Source for AdminSource {
 
 /// Some settings are read once, at the start.
 fn warn_of_fixed(before: &Config, after: &Config) {
+    // TLS of listeners is not fixed.
+    let plain = |config: &Config| -> Vec<ListenerConfig> {
+        let mut listeners = config.listeners.clone();
+        listeners
+            .iter_mut()
+            .for_each(|listener| listener.tls = None);
+        listeners
+    };
     let fixed = [
         ("[server]", before.server == after.server),
         ("[admin]", before.admin == after.admin),
         ("[access-log]", before.access_log == after.access_log),
         ("[log]", before.log == after.log),
         ("[plugins]", before.engine == after.engine),
-        ("[listen]", before.listeners == after.listeners),
+        ("[listen]", plain(before) == plain(after)),
     ];
     for (table, _) in fixed.iter().filter(|(_, same)| !same) {
         tracing::warn!("{table} changed: this takes effect when the gateway is started again");

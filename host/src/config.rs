@@ -21,6 +21,7 @@ mod suggest;
 mod tables;
 mod template;
 mod text;
+pub mod tls;
 mod units;
 mod values;
 
@@ -33,6 +34,7 @@ pub use resolved::*;
 pub use secret::Secret;
 pub use template::{Part, Template};
 pub use text::Texts;
+pub use tls::{CertificateConfig, ClientAuth, ListenTlsConfig, TargetTls, TlsVersion};
 
 use error::Report;
 

@@ -22,6 +22,7 @@ pub mod config;
 pub mod telemetry;
 // F0: plain data and small tools.
 pub mod body;
+pub mod certificate;
 pub mod clock;
 pub mod exchange;
 pub mod shutdown;

@@ -5,17 +5,21 @@ mod activity;
 mod connection;
 mod janitor;
 mod stream;
+mod tls;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use arc_swap::ArcSwapOption;
 use socket2::{Domain, Protocol, Socket, Type};
 
 pub use accept::{Acceptor, Handler};
 
-use crate::config::ListenerConfig;
+use crate::clock::Clock;
+use crate::config::{ListenTlsConfig, ListenerConfig};
 use crate::telemetry::ListenerMetrics;
+use tls::Tls;
 
 /// Connections that the kernel may hold for us until we accept them.
 const BACKLOG: i32 = 4_096;
@@ -29,6 +33,8 @@ pub struct Listener {
     connections: Arc<AtomicUsize>,
     trusted_proxies: Arc<[ipnet::IpNet]>,
     metrics: Arc<ListenerMetrics>,
+    /// None when clients do not speak TLS.
+    tls: ArcSwapOption<Tls>,
 }
 
 /// A socket cannot be opened.
@@ -73,14 +79,51 @@ impl Listener {
         let socket = bind(config.address).map_err(failed)?;
         let address = socket.local_addr().map_err(failed)?;
         let trusted_proxies = config.trusted_proxies.clone().into();
-        Ok(Self {
+        let tls = config.tls.clone();
+        let listener = Self {
             config,
             socket: Mutex::new(Some(socket)),
             address,
             connections: Arc::default(),
             trusted_proxies,
             metrics,
-        })
+            tls: ArcSwapOption::empty(),
+        };
+        listener.set_tls(tls.as_ref());
+        Ok(listener)
+    }
+
+    /// From here on, connections that are accepted are spoken to in this way.
+    pub fn set_tls(&self, config: Option<&ListenTlsConfig>) {
+        let previous = self.tls.load_full();
+        let Some(config) = config else {
+            self.metrics.certificates(std::iter::empty());
+            return self.tls.store(None);
+        };
+        if previous
+            .as_ref()
+            .is_some_and(|previous| previous.is(config))
+        {
+            return;
+        }
+        self.tls
+            .store(Some(Arc::new(Tls::new(config, previous.as_deref()))));
+        let now = Clock::system().unix_ms() / 1_000;
+        for certificate in &config.certificates {
+            if u64::try_from(certificate.not_after).is_ok_and(|end| end < now) {
+                let file = certificate.file.display();
+                tracing::warn!(listener = %self.name(), "the certificate in {file} has expired");
+            }
+        }
+        let files = config.certificates.iter().map(|certificate| {
+            let file = certificate.file.to_str().unwrap_or_default();
+            (file, certificate.not_after)
+        });
+        self.metrics.certificates(files);
+    }
+
+    fn tls(&self) -> Option<Arc<Tls>> {
+        self.tls.load_full()
     }
 
     /// `NAME`

@@ -63,7 +63,7 @@ fn open(
         clock: clock.clone(),
         peer: Arc::clone(peer),
         client: peer.ip(),
-        secure: false,
+        secure: peer.tls.is_some(),
         matched_uri: request.uri.clone(),
         request,
         authority: Arc::default(),

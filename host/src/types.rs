@@ -150,6 +150,8 @@ pub struct Peer {
     pub trusted_proxies: Arc<[ipnet::IpNet]>,
     /// What its listener lets through in paths.
     pub encoded_in_path: EncodedInPath,
+    /// What TLS told about it; none without TLS.
+    pub tls: Option<Box<TlsPeer>>,
     /// What its first request named as its host: nearly all requests of a connection name the same, and what follows
     /// from the name is made once.
     pub site: OnceLock<Site>,
@@ -162,7 +164,7 @@ pub struct Site {
     pub authority: Arc<str>,
     /// The same as a header value.
     pub value: http::HeaderValue,
-    /// The element of `Forwarded` (RFC 7239, 4) for requests of the peer to this host, without TLS.
+    /// The element of `Forwarded` (RFC 7239, 4) for requests of the peer to this host.
     pub forwarded: http::HeaderValue,
 }
 
@@ -187,6 +189,7 @@ impl Peer {
             trusted,
             trusted_proxies,
             encoded_in_path: EncodedInPath::default(),
+            tls: None,
             site: OnceLock::new(),
         }
     }
@@ -213,6 +216,50 @@ impl Peer {
     #[must_use]
     pub fn ip(&self) -> IpAddr {
         self.address.ip().to_canonical()
+    }
+}
+
+/// What TLS told about the other end of a connection.
+#[derive(Debug, Clone)]
+pub struct TlsPeer {
+    /// `TLSv1.2`, `TLSv1.3`
+    pub version: &'static str,
+    /// The host that it named in SNI, lower case.
+    pub server_name: Option<String>,
+    /// The certificate that it showed, which was verified.
+    pub client: Option<ClientCertificate>,
+    /// Which hosts it may ask for on this connection.
+    pub sites: Arc<dyn Sites>,
+}
+
+/// What a client's certificate says.
+#[derive(Debug, Clone)]
+pub struct ClientCertificate {
+    /// Its subject (RFC 4514).
+    pub subject: String,
+    /// Its alternative names, one a line.
+    pub alternative_names: String,
+}
+
+/// Which hosts are one, as far as TLS is concerned.
+pub trait Sites: fmt::Debug + Send + Sync {
+    /// Whether a connection on which the client named one host is also for requests to the other (lower case).
+    fn are_one(&self, named: &str, host: &str) -> bool;
+}
+
+impl TlsPeer {
+    /// Whether a request to `authority` does not belong on this connection (RFC 9110, 7.4 and 15.5.20). A client that
+    /// named no host may ask for any.
+    #[must_use]
+    pub fn is_misdirected(&self, authority: &str) -> bool {
+        let bare = match authority.rsplit_once(':') {
+            Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+            _ => authority,
+        };
+        let bare = bare.strip_suffix('.').unwrap_or(bare);
+        self.server_name
+            .as_ref()
+            .is_some_and(|named| !bare.is_empty() && !self.sites.are_one(named, bare))
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod error;
 mod target;
+mod tls;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -7,7 +7,14 @@ use std::path::{Path, PathBuf};
 /// The floors, the lowest first. A module imports its own parts and modules of lower floors; modules of one floor are
 /// strangers. The modules of the lowest floor are plain data and tools, and may use each other.
 const FLOORS: [&[&str]; 7] = [
-    &["body", "clock", "exchange", "shutdown", "types"],
+    &[
+        "body",
+        "certificate",
+        "clock",
+        "exchange",
+        "shutdown",
+        "types",
+    ],
     &["config"],
     &["telemetry"],
     &["identity", "plugin", "router", "state", "upstream"],

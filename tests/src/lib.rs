@@ -17,8 +17,10 @@ pub mod golden;
 pub mod guests;
 pub mod load;
 pub mod log;
+pub mod pki;
 pub mod raw;
 pub mod setup;
+pub mod tool;
 pub mod upstream;
 mod wire;
 

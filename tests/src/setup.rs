@@ -74,6 +74,12 @@ impl Setup {
         self
     }
 
+    /// Its folder.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
     pub(crate) fn worker_count(&self) -> usize {
         self.workers
     }

@@ -15,6 +15,7 @@ use super::build::{Builder, Generation};
 use super::status::Status;
 use super::worker::Views;
 use crate::config::{self, Config, Problems};
+use crate::listener::Listener;
 use crate::telemetry::ReloadOutcome;
 
 /// After the last change: writers seldom write once.
@@ -45,6 +46,7 @@ type Names = Arc<Mutex<BTreeSet<OsString>>>;
 pub(super) struct Reloader {
     builder: Arc<Builder>,
     views: Views,
+    listeners: Vec<Arc<Listener>>,
     status: Arc<Status>,
     current: Generation,
     /// The files as they were when they were last looked at.
@@ -59,7 +61,7 @@ impl Reloader {
     /// `seen` are the files as they were before `current` was made of them.
     pub(super) fn new(
         builder: Arc<Builder>,
-        views: Views,
+        (views, listeners): (Views, Vec<Arc<Listener>>),
         status: Arc<Status>,
         current: Generation,
         seen: Seen,
@@ -67,6 +69,7 @@ impl Reloader {
         Self {
             builder,
             views,
+            listeners,
             status,
             current,
             seen,
@@ -277,6 +280,12 @@ impl Reloader {
 
     fn publish(&mut self, generation: Generation) {
         self.views.publish(&generation.snapshot);
+        for listener in &self.listeners {
+            let configs = &mut generation.config.listeners.iter();
+            if let Some(config) = configs.find(|config| config.name == *listener.name()) {
+                listener.set_tls(config.tls.as_ref());
+            }
+        }
         self.builder.published(&generation, Some(&self.current));
         self.status.published(&generation.snapshot);
         self.current = generation;

@@ -251,9 +251,9 @@ fn outgoing(request: Request<Bytes>) -> Request<Body> {
 
 fn outbound_failure(error: UpstreamError) -> OutboundFailure {
     match &error {
-        UpstreamError::ConnectTimeout { .. } | UpstreamError::Connect { .. } => {
-            OutboundFailure::Unavailable(error.to_string())
-        }
+        UpstreamError::ConnectTimeout { .. }
+        | UpstreamError::Connect { .. }
+        | UpstreamError::Tls { .. } => OutboundFailure::Unavailable(error.to_string()),
         UpstreamError::ResponseTimeout { .. } => OutboundFailure::Timeout,
         UpstreamError::Closed { .. }
         | UpstreamError::Protocol { .. }

@@ -3,9 +3,9 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
+use rustls::pki_types::ServerName;
 use serde::{Deserialize, Deserializer};
 
-use super::resolved::TargetConfig;
 use super::values::{Refusal, from_text, text_value};
 
 text_value!(
@@ -17,13 +17,31 @@ text_value!(
     Network(ipnet::IpNet), "a network like \"10.0.0.0/8\"", network
 );
 text_value!(
-    /// `http://host:port`
-    Target(TargetConfig), "a target like \"http://127.0.0.1:7001\"", target
+    /// `http://host:port`, `https://host:port`
+    Target(TargetAddress), "a target like \"http://127.0.0.1:7001\"", target
+);
+text_value!(
+    /// `orders.example`
+    ServerNameText(ServerName<'static>), "a host name", server_name
 );
 text_value!(
     /// `shop.example` or `*.shop.example`
     Host(Arc<str>), "a host name", host
 );
+
+/// Where a service is, and whether it speaks TLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct TargetAddress {
+    /// Name or address, without brackets.
+    pub(super) host: Arc<str>,
+    pub(super) port: u16,
+    pub(super) secure: bool,
+}
+
+fn server_name(text: &str) -> Result<ServerName<'static>, Refusal> {
+    ServerName::try_from(text.to_owned()).map_err(|_| Refusal::expected("a host name", text))
+}
+
 fn address(text: &str) -> Result<SocketAddr, Refusal> {
     text.parse().map_err(|_| {
         let refusal = Refusal::expected("an address like \"0.0.0.0:8080\"", text);
@@ -47,39 +65,37 @@ fn network(text: &str) -> Result<ipnet::IpNet, Refusal> {
         .map_err(|_| Refusal::expected("a network like \"10.0.0.0/8\"", text))
 }
 
-fn target(text: &str) -> Result<TargetConfig, Refusal> {
+fn target(text: &str) -> Result<TargetAddress, Refusal> {
     let expected = || Refusal::expected("a target like \"http://127.0.0.1:7001\"", text);
     if text.contains('@') {
         // Not echoed: what stands before the `@` is usually a password.
         return Err(Refusal::new("a target has no user name and no password")
             .help("write \"http://host:port\""));
     }
-    let authority = match text.split_once("://") {
-        Some(("http", authority)) => authority,
-        Some(("https", _)) => {
-            return Err(
-                Refusal::new("TLS to upstreams is not supported yet").help("use \"http://\"")
-            );
-        }
-        Some(_) => return Err(expected().help("the only scheme is \"http://\"")),
-        None => return Err(expected().help("begin with \"http://\"")),
+    let (secure, authority) = match text.split_once("://") {
+        Some(("http", authority)) => (false, authority),
+        Some(("https", authority)) => (true, authority),
+        Some(_) => return Err(expected().help("the schemes are \"http://\" and \"https://\"")),
+        None => return Err(expected().help("begin with \"http://\" or \"https://\"")),
     };
+    let scheme = if secure { "https" } else { "http" };
     if let Some(end) = authority.find(['/', '?', '#']) {
         let kept = authority.get(..end).unwrap_or_default();
         return Err(
             Refusal::new(format!("a target has no path and no query, found {text:?}")).help(
-                format!("write \"http://{kept}\"; the request's own path is sent"),
+                format!("write \"{scheme}://{kept}\"; the request's own path is sent"),
             ),
         );
     }
     let (host, port) = split_port(authority).ok_or_else(expected)?;
-    let port = port.map_or(Some(80), |port| {
+    let default = if secure { 443 } else { 80 };
+    let port = port.map_or(Some(default), |port| {
         port.parse().ok().filter(|&port: &u16| port != 0)
     });
     let port = port.ok_or_else(|| expected().help("a port is 1 to 65535"))?;
     let host =
         target_host(host).ok_or_else(|| expected().help("the host is a name or an address"))?;
-    Ok(TargetConfig { host, port })
+    Ok(TargetAddress { host, port, secure })
 }
 
 /// Host and port of an authority; an IPv6 address keeps its brackets here.
@@ -189,12 +205,8 @@ mod tests {
         ] {
             assert!(target(wrong).is_err(), "{wrong}");
         }
-        assert!(
-            target("https://a")
-                .unwrap_err()
-                .to_string()
-                .contains("not supported yet")
-        );
+        let secure = target("https://a").unwrap();
+        assert_eq!((secure.port, secure.secure), (443, true));
         assert!(
             !target("http://me:hunter2@a")
                 .unwrap_err()

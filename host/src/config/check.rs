@@ -9,7 +9,9 @@ mod plugin;
 mod quantity;
 mod route;
 mod server;
+mod tls;
 mod upstream;
+mod upstream_tls;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -28,6 +28,13 @@ pub const DEFAULT_LISTEN_MAX_HEADERS: usize = 100;
 /// `[listen.NAME] max-streams`
 pub const DEFAULT_LISTEN_MAX_STREAMS: u32 = 128;
 
+/// `[listen.NAME.tls] session-tickets`
+pub const DEFAULT_TLS_SESSION_TICKETS: bool = true;
+/// `[listen.NAME.tls] handshake-timeout`
+pub const DEFAULT_TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// `[listen.NAME.tls] max-handshakes`: each costs about a millisecond of one core, and some KiB while it lasts.
+pub const DEFAULT_TLS_MAX_HANDSHAKES: usize = 1_000;
+
 /// `[upstream.NAME] connect-timeout`
 pub const DEFAULT_UPSTREAM_CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// `[upstream.NAME] read-timeout`

@@ -10,12 +10,12 @@ use toml::Spanned;
 
 pub(super) use route::*;
 
-use super::address::{Address, Network, Target};
+use super::address::{Address, Network, ServerNameText, Target};
 use super::reference::{PublicKeyReference, SecretReference};
 use super::units::{DurationText, LimitText, SizeText};
 use super::values::{
-    AccessFormat, AlgorithmWord, EncodedWord, GrantWord, IsolationWord, LogFormat, Name,
-    OnFailureValue,
+    AccessFormat, AlgorithmWord, ClientAuthWord, EncodedWord, GrantWord, IsolationWord, LogFormat,
+    Name, OnFailureValue, TlsVersionWord,
 };
 
 /// A value that knows where it stands.
@@ -113,6 +113,40 @@ pub(super) struct ListenFile {
     pub(super) allow_encoded: Option<Vec<Spanned<EncodedWord>>>,
     /// Peers whose forwarding headers are believed.
     pub(super) trusted_proxies: Option<Vec<Network>>,
+    /// With it, clients speak TLS.
+    pub(super) tls: Field<ListenTlsFile>,
+}
+
+/// `[listen.NAME.tls]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct ListenTlsFile {
+    /// Who we are.
+    pub(super) certificates: Field<Vec<Spanned<CertificateFile>>>,
+    /// The oldest version of TLS.
+    pub(super) min_version: Field<TlsVersionWord>,
+    /// Whether clients show certificates.
+    pub(super) client_auth: Field<ClientAuthWord>,
+    /// Authorities of clients' certificates.
+    pub(super) client_ca: Field<String>,
+    /// Whether sessions are resumed.
+    pub(super) session_tickets: Option<bool>,
+    /// For a handshake.
+    pub(super) handshake_timeout: Field<DurationText>,
+    /// Most handshakes at once.
+    pub(super) max_handshakes: Field<u64>,
+}
+
+/// `certificates = [{ ... }]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct CertificateFile {
+    /// The chain.
+    pub(super) cert: Field<String>,
+    /// The key of its first certificate.
+    pub(super) key: Field<SecretReference>,
+    /// What the authority says about it.
+    pub(super) ocsp: Field<String>,
 }
 
 /// `[upstream.NAME]`
@@ -131,6 +165,24 @@ pub(super) struct UpstreamFile {
     pub(super) max_idle: Field<u64>,
     /// How long an idle connection is kept.
     pub(super) idle_timeout: Field<DurationText>,
+    /// For `https://` targets.
+    pub(super) tls: Field<UpstreamTlsFile>,
+}
+
+/// `[upstream.NAME.tls]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct UpstreamTlsFile {
+    /// Authorities of the targets' certificates.
+    pub(super) ca: Field<String>,
+    /// Whose certificate targets show.
+    pub(super) server_name: Field<ServerNameText>,
+    /// Who we are.
+    pub(super) client_cert: Field<String>,
+    /// Its key.
+    pub(super) client_key: Field<SecretReference>,
+    /// Whether targets must show a good certificate.
+    pub(super) verify: Option<bool>,
 }
 
 /// `[plugin.NAME]`

@@ -72,7 +72,7 @@ impl Reference for SecretReference {
             }
             Self::File(path) => {
                 let path = directory.join(path);
-                let bytes = read_file(&path)?;
+                let bytes = read_file(&path, MAX_SECRET_BYTES)?;
                 (bytes, format!("the file \"{}\"", path.display()))
             }
         };
@@ -86,7 +86,8 @@ impl Reference for SecretReference {
     }
 }
 
-fn read_file(path: &Path) -> Result<Vec<u8>, Refusal> {
+/// Reads a file of at most `limit` bytes.
+pub(super) fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, Refusal> {
     let unreadable = |error: std::io::Error| {
         Refusal::new(format!(
             "cannot read \"{}\": {}",
@@ -96,12 +97,12 @@ fn read_file(path: &Path) -> Result<Vec<u8>, Refusal> {
     };
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(unreadable)?;
-    file.take(MAX_SECRET_BYTES + 1)
+    file.take(limit + 1)
         .read_to_end(&mut bytes)
         .map_err(unreadable)?;
-    if bytes.len() as u64 > MAX_SECRET_BYTES {
+    if bytes.len() as u64 > limit {
         return Err(Refusal::new(format!(
-            "\"{}\" is longer than a secret can be",
+            "\"{}\" is longer than such a file can be",
             path.display()
         )));
     }

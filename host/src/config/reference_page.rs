@@ -27,7 +27,7 @@ fn keys_of_structs() -> BTreeMap<String, BTreeSet<String>> {
         {
             let name = field.split(':').next().unwrap_or_default();
             // A table of its own in the page, not a row.
-            if !["budget", "jwt", "api_key"].contains(&name) {
+            if !["budget", "jwt", "api_key", "tls"].contains(&name) {
                 tables
                     .entry(table.clone())
                     .or_default()
@@ -188,6 +188,27 @@ fn of_listeners_and_upstreams() -> Vec<Row> {
     ]
 }
 
+fn of_tls() -> Vec<Row> {
+    let tls = "[listen.NAME.tls]";
+    vec![
+        (
+            tls,
+            "session-tickets",
+            DEFAULT_TLS_SESSION_TICKETS.to_string(),
+        ),
+        (
+            tls,
+            "handshake-timeout",
+            duration(DEFAULT_TLS_HANDSHAKE_TIMEOUT),
+        ),
+        (
+            tls,
+            "max-handshakes",
+            DEFAULT_TLS_MAX_HANDSHAKES.to_string(),
+        ),
+    ]
+}
+
 fn of_budgets_and_routes() -> Vec<Row> {
     let budget = "[plugin.NAME.budget]";
     let route = "[[route]]";
@@ -235,6 +256,7 @@ fn the_page_shows_the_real_defaults() {
     for (table, key, value) in [
         of_the_gateway(),
         of_listeners_and_upstreams(),
+        of_tls(),
         of_budgets_and_routes(),
     ]
     .concat()

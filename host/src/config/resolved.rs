@@ -14,6 +14,7 @@ pub use route::*;
 
 use super::secret::Secret;
 use super::text::Texts;
+use super::tls::{ListenTlsConfig, TargetTls};
 use crate::types::EncodedInPath;
 
 /// The whole configuration. Names in routes and grants refer to existing tables: `check` has seen to it.
@@ -130,6 +131,8 @@ pub struct ListenerConfig {
     pub allow_encoded: EncodedInPath,
     /// Peers whose `Forwarded` and `X-Forwarded-*` headers are believed. Default none.
     pub trusted_proxies: Vec<ipnet::IpNet>,
+    /// With it, clients speak TLS. Default none.
+    pub tls: Option<ListenTlsConfig>,
 }
 
 /// `[upstream.NAME]`
@@ -151,13 +154,15 @@ pub struct UpstreamConfig {
     pub idle_timeout: Duration,
 }
 
-/// One address of an upstream, from `http://host:port`.
+/// One address of an upstream, from `http://host:port` or `https://host:port`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct TargetConfig {
     /// Name or address, without brackets.
     pub host: Arc<str>,
-    /// Port, 80 when the URL names none.
+    /// Port, 80 or 443 when the URL names none.
     pub port: u16,
+    /// How it is spoken to over TLS, if it is.
+    pub tls: Option<TargetTls>,
 }
 
 /// `[plugin.NAME]`

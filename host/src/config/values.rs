@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer};
 use super::file::ReplyFile;
 use super::resolved::{AccessLogFormat, Algorithm, Grant, Isolation};
 use super::suggest;
+use super::tls::TlsVersion;
 
 /// Separates message and help in the text of a serde error, which has no room for two.
 pub(super) const HELP: &str = "\nhelp: ";
@@ -116,6 +117,14 @@ macro_rules! text_value {
 
 pub(super) use text_value;
 
+/// Whether clients show certificates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ClientAuthKind {
+    Off,
+    Optional,
+    Required,
+}
+
 text_value!(
     /// The name of a table or a route.
     Name(Arc<str>), "a name", name
@@ -132,6 +141,20 @@ text_value!(
 text_value!(
     /// `text`, `json`: whether it is JSON.
     LogFormat(bool), "one of text, json", |text| one_of(text, &[("text", false), ("json", true)])
+);
+text_value!(
+    /// `1.2`, `1.3`
+    TlsVersionWord(TlsVersion), "one of 1.2, 1.3",
+    |text| one_of(text, &[("1.2", TlsVersion::Tls12), ("1.3", TlsVersion::Tls13)])
+);
+text_value!(
+    /// `off`, `optional`, `required`
+    ClientAuthWord(ClientAuthKind), "one of off, optional, required",
+    |text| one_of(text, &[
+        ("off", ClientAuthKind::Off),
+        ("optional", ClientAuthKind::Optional),
+        ("required", ClientAuthKind::Required),
+    ])
 );
 text_value!(
     /// `reuse`, `request`

@@ -97,7 +97,7 @@ impl Acceptor {
         let (handler, guard, activity) = (handler.clone(), guard.clone(), self.janitor.admit());
         let stream = Rewound::new(Socket::Tcp(stream));
         tokio::spawn(async move {
-            connection::serve(stream, &listener.config, handler, Arc::new(peer), activity).await;
+            connection::serve(stream, &listener, handler, peer, activity).await;
             drop((place, guard));
         });
     }

@@ -13,10 +13,11 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
 
+use super::Listener;
 use super::accept::Handler;
 use super::activity::{Activity, Order, Tracked, Watched};
-use super::stream::Rewound;
-use crate::config::ListenerConfig;
+use super::stream::{Rewound, Stream};
+use super::tls::H2;
 use crate::types::Peer;
 
 /// How an HTTP/2 connection begins (RFC 9113, 3.4); no method of HTTP/1.1 begins like this.
@@ -25,22 +26,22 @@ const H2_PING_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Serves a connection to its end.
 pub(super) async fn serve<H: Handler>(
-    mut stream: Rewound,
-    config: &ListenerConfig,
+    stream: Rewound,
+    listener: &Listener,
     handler: H,
-    peer: Arc<Peer>,
+    mut peer: Peer,
     activity: Arc<Activity>,
 ) {
-    let address = peer.address;
-    let beginning = tokio::time::timeout(config.header_timeout, speaks_http2(&mut stream));
-    let http2 = tokio::select! {
-        begun = beginning => match begun {
-            Ok(Ok(http2)) => http2,
-            Ok(Err(_)) | Err(_) => return,
-        },
+    let (config, address) = (&listener.config, peer.address);
+    let begun = tokio::select! {
+        begun = begin(stream, listener, &mut peer) => begun,
         // Nothing has begun that would have to be finished.
         () = activity.any_order() => return,
     };
+    let Some((stream, http2)) = begun else {
+        return;
+    };
+    let peer = Arc::new(peer);
     let supervisor = Arc::clone(&activity);
     let io = Watched::new(TokioIo::new(stream), Arc::clone(&activity));
     let service = service_fn(move |request: Request<Incoming>| {
@@ -73,6 +74,24 @@ pub(super) async fn serve<H: Handler>(
     if let Err(error) = ended {
         tracing::debug!(client = %address, %error, "connection ended");
     }
+}
+
+/// The stream that HTTP is spoken over, and whether it is HTTP/2. Nothing when the client does not get as far.
+async fn begin(
+    mut stream: Rewound,
+    listener: &Listener,
+    peer: &mut Peer,
+) -> Option<(Stream, bool)> {
+    if let Some(tls) = listener.tls() {
+        // Boxed, so that connections without TLS need not have room for it.
+        let (stream, facts) = Box::pin(tls.accept(stream, &listener.metrics)).await?;
+        peer.tls = Some(Box::new(facts));
+        let http2 = stream.get_ref().1.alpn_protocol() == Some(H2);
+        return Some((Stream::Tls(Box::new(stream)), http2));
+    }
+    let limit = listener.config.header_timeout;
+    let http2 = tokio::time::timeout(limit, speaks_http2(&mut stream)).await;
+    Some((Stream::Plain(stream), http2.ok()?.ok()?))
 }
 
 /// Whether the client speaks HTTP/2 with prior knowledge. An error when it says nothing at all.

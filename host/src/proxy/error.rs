@@ -11,6 +11,9 @@ pub enum ProxyError {
     /// The request cannot be understood; the sentence is shown to the client.
     #[error("{0}")]
     BadRequest(&'static str),
+    /// The host is not one of those that the connection is for.
+    #[error("the connection was made for another host")]
+    Misdirected,
     /// No route takes the host and path.
     #[error("no route takes this host and path")]
     NoRoute,

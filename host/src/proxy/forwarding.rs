@@ -152,7 +152,7 @@ pub(super) fn forward(exchange: &Exchange, headers: &mut HeaderMap) {
     headers.reserve(ADDED);
     let peer = &exchange.peer;
     append_to_list(headers, FORWARDED_FOR, &peer.forwarded_for);
-    let proto = if exchange.secure { "https" } else { "http" };
+    let proto = proto(exchange.secure);
     headers
         .entry(FORWARDED_PROTO)
         .or_insert(HeaderValue::from_static(proto));
@@ -172,14 +172,14 @@ pub(super) fn forward(exchange: &Exchange, headers: &mut HeaderMap) {
         if !site.authority.is_empty() {
             headers.insert(header::HOST, site.value.clone());
         }
-        let secure = exchange
-            .secure
+        let differs = exchange.secure != peer.tls.is_some();
+        let other = differs
             .then(|| forwarded(peer.ip(), &site.authority, proto))
             .flatten();
         append_to_list(
             headers,
             header::FORWARDED,
-            secure.as_ref().unwrap_or(&site.forwarded),
+            other.as_ref().unwrap_or(&site.forwarded),
         );
     }
     headers.append(header::VIA, via(exchange.request.version));
@@ -188,12 +188,18 @@ pub(super) fn forward(exchange: &Exchange, headers: &mut HeaderMap) {
 /// What follows from the host that a request names.
 pub(super) fn site(exchange: &Exchange, authority: &Arc<str>) -> Option<Site> {
     let value = HeaderValue::from_str(authority).ok()?;
-    let forwarded = forwarded(exchange.peer.ip(), authority, "http")?;
+    let proto = proto(exchange.peer.tls.is_some());
+    let forwarded = forwarded(exchange.peer.ip(), authority, proto)?;
     Some(Site {
         authority: Arc::clone(authority),
         value,
         forwarded,
     })
+}
+
+/// The scheme of a request.
+fn proto(secure: bool) -> &'static str {
+    if secure { "https" } else { "http" }
 }
 
 /// An element of `Forwarded` (RFC 7239, 4).

@@ -171,6 +171,11 @@ fn authority(exchange: &Exchange) -> Result<Arc<str>, ProxyError> {
         return Err(ProxyError::BadRequest("The Host is not valid"));
     }
     let authority: Arc<str> = text.to_ascii_lowercase().into();
+    let (peer, tls) = (&exchange.peer, exchange.peer.tls.as_deref());
+    // A trusted proxy's connection to us is its own matter.
+    if !peer.trusted && tls.is_some_and(|tls| tls.is_misdirected(&authority)) {
+        return Err(ProxyError::Misdirected);
+    }
     if let Some(site) = forwarding::site(exchange, &authority) {
         // A second site on one connection is made anew each time.
         let _ = exchange.peer.site.set(site);

@@ -18,6 +18,7 @@ impl ProxyError {
     pub fn status(&self) -> StatusCode {
         match self {
             Self::BadRequest(_) | Self::RequestBroken(_) => StatusCode::BAD_REQUEST,
+            Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -28,9 +29,9 @@ impl ProxyError {
                     StatusCode::SERVICE_UNAVAILABLE
                 }
                 UpstreamError::ResponseTimeout { .. } => StatusCode::GATEWAY_TIMEOUT,
-                UpstreamError::Closed { .. } | UpstreamError::Protocol { .. } => {
-                    StatusCode::BAD_GATEWAY
-                }
+                UpstreamError::Closed { .. }
+                | UpstreamError::Protocol { .. }
+                | UpstreamError::Tls { .. } => StatusCode::BAD_GATEWAY,
                 UpstreamError::RequestBody {
                     too_large: true, ..
                 } => StatusCode::PAYLOAD_TOO_LARGE,
@@ -46,6 +47,7 @@ impl ProxyError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::BadRequest(_) => "bad-request",
+            Self::Misdirected => "misdirected-request",
             Self::NoRoute => "no-route",
             Self::MethodNotAllowed { .. } => "method-not-allowed",
             Self::RequestTooLarge => "request-too-large",
@@ -55,6 +57,7 @@ impl ProxyError {
             Self::ResponseBody(BodyError::TooLarge) => "response-too-large",
             Self::ResponseBody(BodyError::Timeout | BodyError::Broken(_)) => "response-incomplete",
             Self::Upstream(error) => match error {
+                UpstreamError::Tls { .. } => "upstream-tls-failed",
                 UpstreamError::Connect { .. } => "upstream-unreachable",
                 UpstreamError::ConnectTimeout { .. } => "upstream-connect-timeout",
                 UpstreamError::ResponseTimeout { .. } => "upstream-timeout",
@@ -74,6 +77,7 @@ impl ProxyError {
     fn title(&self) -> &'static str {
         match self {
             Self::BadRequest(what) => what,
+            Self::Misdirected => "This connection is for another host",
             Self::NoRoute => "Nothing is served at this host and path",
             Self::MethodNotAllowed { .. } => "The method is not allowed here",
             Self::RequestTooLarge => "The request body is too large",
@@ -85,6 +89,7 @@ impl ProxyError {
                     "The service cannot be reached"
                 }
                 UpstreamError::ResponseTimeout { .. } => "The service did not answer in time",
+                UpstreamError::Tls { .. } => "The service cannot be trusted",
                 UpstreamError::Closed { .. } | UpstreamError::Protocol { .. } => {
                     "The service gave no valid response"
                 }
@@ -102,6 +107,7 @@ impl ProxyError {
     fn proxy_status(&self) -> Option<&'static str> {
         match self {
             Self::BadRequest(_)
+            | Self::Misdirected
             | Self::NoRoute
             | Self::MethodNotAllowed { .. }
             | Self::RequestTooLarge
@@ -117,6 +123,11 @@ impl ProxyError {
                     std::io::ErrorKind::ConnectionRefused => Some("connection_refused"),
                     _ => Some("destination_unavailable"),
                 },
+                UpstreamError::Tls { source, .. } => match tls_error(source) {
+                    Some(rustls::Error::InvalidCertificate(_)) => Some("tls_certificate_error"),
+                    Some(rustls::Error::AlertReceived(_)) => Some("tls_alert_received"),
+                    _ => Some("tls_protocol_error"),
+                },
                 UpstreamError::ConnectTimeout { .. } => Some("connection_timeout"),
                 UpstreamError::ResponseTimeout { .. } => Some("http_response_timeout"),
                 UpstreamError::Closed { .. } => Some("connection_terminated"),
@@ -125,6 +136,10 @@ impl ProxyError {
             },
         }
     }
+}
+
+fn tls_error(error: &std::io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref()
 }
 
 /// Answers in the place of whoever could not, and notes in the exchange why.

@@ -12,13 +12,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus::core::Collector;
 use prometheus::{
-    Counter, CounterVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts,
-    Registry, TextEncoder,
+    Counter, CounterVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 use super::plugin_metrics::{GuestMetrics, GuestRegistry};
 pub use handles::{ListenerMetrics, MirrorMetrics, PluginMetrics, RouteMetrics, UpstreamMetrics};
-pub use vocabulary::{MirrorOutcome, PluginOutcome, PluginPhase, ReloadOutcome};
+pub use vocabulary::{HandshakeOutcome, MirrorOutcome, PluginOutcome, PluginPhase, ReloadOutcome};
 
 /// Seconds. A gateway adds well under a millisecond; upstreams take from one to thousands.
 const DURATION_BUCKETS: [f64; 14] = [
@@ -226,6 +226,18 @@ impl Metrics {
                     "Connections that were accepted.",
                     &listener,
                 ),
+                counters(
+                    "postern_tls_handshakes_total",
+                    "TLS handshakes with clients, by outcome: done, failed, timeout, refused (too many at once).",
+                    &listener,
+                    &["outcome"],
+                ),
+                gauges(
+                    "postern_certificate_expiry_seconds",
+                    "When a certificate ends, in seconds since 1970, by its file.",
+                    &listener,
+                    &["certificate"],
+                ),
             )
         })
     }
@@ -373,6 +385,10 @@ fn counters(name: &str, help: &str, labels: &Labels<'_>, variable: &[&str]) -> I
 
 fn seconds(name: &str, help: &str, labels: &Labels<'_>, variable: &[&str]) -> CounterVec {
     CounterVec::new(options(name, help, labels), variable).expect(VALID)
+}
+
+fn gauges(name: &str, help: &str, labels: &Labels<'_>, variable: &[&str]) -> IntGaugeVec {
+    IntGaugeVec::new(options(name, help, labels), variable).expect(VALID)
 }
 
 fn gauge(name: &str, help: &str, labels: &Labels<'_>) -> IntGauge {

@@ -25,6 +25,14 @@ pub enum UpstreamError {
         /// Why.
         source: std::io::Error,
     },
+    /// The target and we could not agree on TLS, or its certificate is not good.
+    #[error("no TLS with {target}: {source}")]
+    Tls {
+        /// The target.
+        target: Arc<str>,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The response's head did not come in time.
     #[error("no response from {target} within {limit:?}")]
     ResponseTimeout {

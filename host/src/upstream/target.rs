@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 
 use super::error::UpstreamError;
+use super::tls::{self, ConnectError};
 use crate::body::{Body, Lease};
 use crate::clock::Clock;
 use crate::config::TargetConfig;
@@ -90,16 +90,15 @@ impl Target {
 
     /// A new connection. Its task ends when the connection does.
     pub(super) async fn connect(&self, limit: Duration) -> Result<Connection, UpstreamError> {
-        let failed = |source| UpstreamError::Connect {
-            target: Arc::clone(&self.address),
-            source,
+        let failed = |error| {
+            let target = Arc::clone(&self.address);
+            match error {
+                ConnectError::Tcp(source) => UpstreamError::Connect { target, source },
+                ConnectError::Tls(source) => UpstreamError::Tls { target, source },
+            }
         };
-        let stream = match tokio::time::timeout(
-            limit,
-            TcpStream::connect((&*self.config.host, self.config.port)),
-        )
-        .await
-        {
+        let connecting = tls::connect(&self.config, &[b"http/1.1"]);
+        let stream = match tokio::time::timeout(limit, connecting).await {
             Ok(connected) => connected.map_err(failed)?,
             Err(_) => {
                 return Err(UpstreamError::ConnectTimeout {
@@ -108,8 +107,6 @@ impl Target {
                 });
             }
         };
-        // Without this, the last segment of a body waits for a delayed acknowledgement.
-        stream.set_nodelay(true).map_err(failed)?;
         let (sender, connection) = http1::Builder::new()
             .handshake(TokioIo::new(stream))
             .await

@@ -19,6 +19,10 @@ impl Facts for HostFacts<'_> {
         exchange::attribute("consumer.tier")
     }
 
+    fn tls(&self, name: &str) -> Option<String> {
+        exchange::attribute(name)
+    }
+
     fn header(&self, name: &str) -> Option<Vec<u8>> {
         match self.headers {
             Some(headers) => headers

@@ -8,6 +8,8 @@ pub(crate) trait Facts {
     fn consumer(&self) -> Option<String>;
     /// The tier of the consumer.
     fn tier(&self) -> Option<String>;
+    /// What TLS told about the client: `tls.NAME`.
+    fn tls(&self, name: &str) -> Option<String>;
     /// The first value of a request header.
     fn header(&self, name: &str) -> Option<Vec<u8>>;
     /// A parameter of the route's path pattern.
@@ -24,6 +26,9 @@ impl Facts for NoFacts {
         None
     }
     fn tier(&self) -> Option<String> {
+        None
+    }
+    fn tls(&self, _: &str) -> Option<String> {
         None
     }
     fn header(&self, _: &str) -> Option<Vec<u8>> {
@@ -55,6 +60,8 @@ pub(crate) enum Part {
     Consumer,
     /// `{consumer.tier}`
     Tier,
+    /// `{tls.version}`, `{tls.sni}`, `{tls.client.subject}`
+    Tls(&'static str),
     /// `{header.NAME}`, in lower case
     Header(String),
     /// `{path.NAME}`
@@ -140,6 +147,9 @@ impl Part {
         let part = match name.split_once('.') {
             None if name == "consumer" => Part::Consumer,
             Some(("consumer", "tier")) => Part::Tier,
+            Some(("tls", "version")) => Part::Tls("tls.version"),
+            Some(("tls", "sni")) => Part::Tls("tls.sni"),
+            Some(("tls", "client.subject")) => Part::Tls("tls.client.subject"),
             Some(("header", header)) if is_token(header) => {
                 Part::Header(header.to_ascii_lowercase())
             }
@@ -149,8 +159,8 @@ impl Part {
             }
             _ => {
                 return Err(format!(
-                    "unknown placeholder {{{name}}}: expected consumer, consumer.tier, header.NAME, path.NAME or \
-                     query.NAME; a literal brace is {{{{"
+                    "unknown placeholder {{{name}}}: expected consumer, consumer.tier, header.NAME, path.NAME, \
+                     query.NAME, tls.version, tls.sni or tls.client.subject; a literal brace is {{{{"
                 ));
             }
         };
@@ -162,6 +172,7 @@ impl Part {
             Part::Text(text) => return value.extend_from_slice(text.as_bytes()),
             Part::Consumer => facts.consumer().map(String::into_bytes),
             Part::Tier => facts.tier().map(String::into_bytes),
+            Part::Tls(name) => facts.tls(name).map(String::into_bytes),
             Part::Header(name) => facts.header(name),
             Part::Path(name) => facts.path_parameter(name).map(String::into_bytes),
             Part::Query(name) => facts.query(name).map(String::into_bytes),
@@ -184,6 +195,9 @@ mod tests {
         fn tier(&self) -> Option<String> {
             None
         }
+        fn tls(&self, name: &str) -> Option<String> {
+            (name == "tls.client.subject").then(|| "CN=app".into())
+        }
         fn header(&self, name: &str) -> Option<Vec<u8>> {
             (name == "x-a").then(|| vec![b'1', 0xff])
         }
@@ -203,6 +217,7 @@ mod tests {
     #[test]
     fn placeholders_are_filled_and_absent_ones_empty() {
         assert_eq!(filled("{consumer}/{consumer.tier}/{path.id}"), b"app//<id>");
+        assert_eq!(filled("{tls.client.subject}{tls.sni}"), b"CN=app");
         assert_eq!(filled("a {header.X-A} b{header.x-b}"), b"a 1\xff b");
     }
 

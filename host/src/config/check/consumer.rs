@@ -315,7 +315,7 @@ impl Checker<'_> {
     }
 
     /// What `reference` refers to and where it stands; or a problem there.
-    fn read<R: Reference>(
+    pub(super) fn read<R: Reference>(
         &mut self,
         place: &Place<'_>,
         reference: &Spanned<R>,

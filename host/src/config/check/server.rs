@@ -251,6 +251,10 @@ impl Checker<'_> {
                 .flatten()
                 .map(|network| network.0)
                 .collect(),
+            tls: file
+                .tls
+                .as_ref()
+                .and_then(|tls| self.listen_tls(place, tls)),
         }
     }
 

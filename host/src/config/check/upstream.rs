@@ -29,6 +29,7 @@ impl Checker<'_> {
             self.report
                 .at(&place.at(list), "expected at least one target", None);
         }
+        let tls = self.upstream_tls(table);
         let total_timeout = file
             .total_timeout
             .is_some()
@@ -38,7 +39,7 @@ impl Checker<'_> {
             targets: targets
                 .iter()
                 .flat_map(|list| list.get_ref())
-                .map(|target| target.0.clone())
+                .map(|target| self.target(place, &target.0, tls.as_ref()))
                 .collect(),
             connect_timeout: self.duration(
                 place,

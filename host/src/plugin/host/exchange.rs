@@ -6,7 +6,7 @@ use crate::exchange::Exchange;
 use crate::plugin::bindings::postern::plugin::exchange::Host;
 use crate::plugin::bindings::postern::plugin::types::HeaderResult as Header;
 use crate::plugin::state::State;
-use crate::types::RequestId;
+use crate::types::{ClientCertificate, RequestId};
 
 const MAX_NOTES: usize = 16;
 const MAX_NOTE_BYTES: usize = 8 << 10;
@@ -78,6 +78,10 @@ impl Host for State {
                 .and_then(|identity| identity.consumer.tier.as_deref())
                 .map(str::to_owned),
             "listener" => Some(exchange.peer.listener.to_string()),
+            "tls.version" => Some(exchange.peer.tls.as_deref()?.version.to_owned()),
+            "tls.sni" => exchange.peer.tls.as_deref()?.server_name.clone(),
+            "tls.client.subject" => Some(client_certificate(exchange)?.subject.clone()),
+            "tls.client.san" => Some(client_certificate(exchange)?.alternative_names.clone()),
             "upstream" => exchange.upstream.as_deref().map(str::to_owned),
             "upstream.target" => exchange.target.as_deref().map(str::to_owned),
             _ => None,
@@ -119,6 +123,10 @@ impl Host for State {
         }
         Ok(())
     }
+}
+
+fn client_certificate(exchange: &Exchange) -> Option<&ClientCertificate> {
+    exchange.peer.tls.as_deref()?.client.as_ref()
 }
 
 /// The first value of a parameter in a query, decoded as forms are (WHATWG URL, 5.1).

@@ -4,10 +4,12 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use prometheus::core::Collector;
-use prometheus::{CounterVec, Histogram, IntCounter, IntCounterVec, IntGauge};
+use prometheus::{CounterVec, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 use super::vocabulary::{SOURCES, source_index, source_label};
-use super::{Handle, MirrorOutcome, PluginOutcome, PluginPhase, ReloadOutcome, Seconds};
+use super::{
+    Handle, HandshakeOutcome, MirrorOutcome, PluginOutcome, PluginPhase, ReloadOutcome, Seconds,
+};
 use crate::types::Source;
 
 /// Counters of the codes of one class, such as 200 to 299.
@@ -240,11 +242,36 @@ impl Handle for UpstreamMetrics {
 pub struct ListenerMetrics {
     open: IntGauge,
     accepted: IntCounter,
+    handshakes: IntCounterVec,
+    certificates: IntGaugeVec,
 }
 
 impl ListenerMetrics {
-    pub(super) fn new(open: IntGauge, accepted: IntCounter) -> Self {
-        Self { open, accepted }
+    pub(super) fn new(
+        open: IntGauge,
+        accepted: IntCounter,
+        handshakes: IntCounterVec,
+        certificates: IntGaugeVec,
+    ) -> Self {
+        Self {
+            open,
+            accepted,
+            handshakes,
+            certificates,
+        }
+    }
+
+    /// A TLS handshake ended.
+    pub fn handshake(&self, outcome: HandshakeOutcome) {
+        self.handshakes.with_label_values(&[outcome.as_str()]).inc();
+    }
+
+    /// The certificates in use: their files, and when they end, in seconds since 1970.
+    pub fn certificates<'c>(&self, certificates: impl Iterator<Item = (&'c str, i64)>) {
+        self.certificates.reset();
+        for (file, not_after) in certificates {
+            self.certificates.with_label_values(&[file]).set(not_after);
+        }
     }
 
     /// A connection was accepted.
@@ -261,6 +288,11 @@ impl ListenerMetrics {
 
 impl Handle for ListenerMetrics {
     fn collectors(&self) -> Vec<Box<dyn Collector>> {
-        vec![Box::new(self.open.clone()), Box::new(self.accepted.clone())]
+        vec![
+            Box::new(self.open.clone()),
+            Box::new(self.accepted.clone()),
+            Box::new(self.handshakes.clone()),
+            Box::new(self.certificates.clone()),
+        ]
     }
 }

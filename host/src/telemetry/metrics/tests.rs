@@ -52,6 +52,8 @@ fn busy() -> Metrics {
     listener.opened();
     listener.opened();
     listener.closed();
+    listener.handshake(HandshakeOutcome::Done);
+    listener.certificates([("shop.pem", 1_800_000_000)].into_iter());
     metrics.config_reloaded(ReloadOutcome::Failed);
     metrics.set_config_generation(3);
     metrics.exchange_began();

@@ -107,6 +107,32 @@ impl ReloadOutcome {
     }
 }
 
+/// How a TLS handshake with a client ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HandshakeOutcome {
+    /// There is a connection.
+    Done,
+    /// The two could not agree, or the client's certificate is not good.
+    Failed,
+    /// It took too long.
+    Timeout,
+    /// Too many others were under way.
+    Refused,
+}
+
+impl HandshakeOutcome {
+    /// The word for metric labels.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Timeout => "timeout",
+            Self::Refused => "refused",
+        }
+    }
+}
+
 /// The word for who made an answer. Nobody did when the client went away first.
 pub(super) fn source_label(source: Option<Source>) -> &'static str {
     source.map_or("client", Source::as_str)
