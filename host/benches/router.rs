@@ -44,6 +44,8 @@ fn route(n: usize) -> RouteConfig {
         mirror: None,
         timeout: Duration::from_secs(60),
         max_request_body: 0,
+        upgrade: Vec::new(),
+        tunnel_idle_timeout: Duration::ZERO,
         position: Position {
             file: Arc::new(PathBuf::new()),
             span: 0..0,

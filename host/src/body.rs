@@ -1,5 +1,8 @@
 //! The body of a message, in either direction: streamed, whole, or absent.
 
+mod replay;
+mod trailers;
+
 use std::error::Error as StdError;
 use std::fmt;
 use std::pin::Pin;
@@ -14,6 +17,9 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
+
+use replay::Recorded;
+pub use replay::Replay;
 
 /// Why a body broke off.
 #[derive(Debug)]
@@ -59,6 +65,7 @@ enum Kind {
     Whole(Bytes),
     Stream(Box<Stream>),
     Tapped(Box<Tapped>),
+    Recorded(Recorded),
 }
 
 /// A body that somebody listens to.
@@ -191,7 +198,7 @@ impl Body {
             Kind::Empty => return Ok((Bytes::new(), HeaderMap::new())),
             Kind::Whole(bytes) if bytes.len() > limit => return Err(BodyError::TooLarge),
             Kind::Whole(bytes) => return Ok((bytes, HeaderMap::new())),
-            Kind::Stream(_) | Kind::Tapped(_) => self,
+            Kind::Stream(_) | Kind::Tapped(_) | Kind::Recorded(_) => self,
         };
         if stream.size_hint().lower() > limit as u64 {
             return Err(BodyError::TooLarge);
@@ -228,19 +235,22 @@ impl Stream {
             Poll::Ready(Some(Ok(frame))) => {
                 self.timer = None;
                 let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+                if let Some(counter) = &self.counter {
+                    counter.fetch_add(length, Ordering::Relaxed);
+                }
                 if length > self.left {
                     self.done = true;
                     return Poll::Ready(Some(Err(BodyError::TooLarge)));
                 }
                 self.left -= length;
-                if let Some(counter) = &self.counter {
-                    counter.fetch_add(length, Ordering::Relaxed);
-                }
-                // Whoever reads a body of known length does not ask again after its last byte.
-                if self.incoming.is_end_stream() {
+                // Whoever reads a body of known length does not ask again after its last byte, and nothing follows trailers.
+                if frame.is_trailers() || self.incoming.is_end_stream() {
                     self.finish();
                 }
-                Poll::Ready(Some(Ok(frame)))
+                Poll::Ready(Some(Ok(match frame.is_data() {
+                    true => frame,
+                    false => trailers::permitted(frame),
+                })))
             }
             Poll::Ready(Some(Err(error))) => {
                 self.done = true;
@@ -328,6 +338,7 @@ impl HttpBody for Body {
             Kind::Stream(stream) if stream.done => Poll::Ready(None),
             Kind::Stream(stream) => stream.poll_frame(cx),
             Kind::Tapped(tapped) => tapped.poll_frame(cx),
+            Kind::Recorded(recorded) => recorded.poll_frame(cx),
         }
     }
 
@@ -337,6 +348,7 @@ impl HttpBody for Body {
             Kind::Whole(_) => false,
             Kind::Stream(stream) => stream.done || stream.incoming.is_end_stream(),
             Kind::Tapped(tapped) => tapped.body.is_end_stream(),
+            Kind::Recorded(recorded) => recorded.is_end_stream(),
         }
     }
 
@@ -346,6 +358,7 @@ impl HttpBody for Body {
             Kind::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Stream(stream) => stream.incoming.size_hint(),
             Kind::Tapped(tapped) => tapped.body.size_hint(),
+            Kind::Recorded(recorded) => recorded.size_hint(),
         }
     }
 }

@@ -43,6 +43,8 @@ pub struct Exchange {
     pub content_length: Option<u64>,
     /// Whether the request has a body.
     pub has_body: bool,
+    /// Whether the client asked for trailers.
+    pub takes_trailers: bool,
     /// The route, once found.
     pub route: Option<Arc<str>>,
     /// Number of the route in its snapshot: metrics are looked up by it.
@@ -57,6 +59,10 @@ pub struct Exchange {
     pub notes: Vec<(String, Vec<u8>)>,
     /// Outbound requests that plugins made.
     pub outbound_calls: u32,
+    /// Whether it is a call of gRPC.
+    pub grpc: bool,
+    /// The status of gRPC that ended it.
+    pub grpc_status: Option<u16>,
     /// The upstream that it was sent to.
     pub upstream: Option<Arc<str>>,
     /// The target that it was sent to, `host:port`.

@@ -3,6 +3,7 @@
 mod error;
 mod find;
 mod forwarding;
+mod grpc;
 mod headers;
 mod mirror;
 mod pipeline;
@@ -10,6 +11,7 @@ mod rescue;
 mod rewrite;
 mod snapshot;
 mod split;
+mod tunnel;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -41,8 +43,15 @@ pub async fn handle(
 ) -> Response<ExchangeBody> {
     let (parts, body) = request.into_parts();
     let exchange = Box::new(open(&view, clock, parts, &body, peer));
-    let (mut exchange, response) = pipeline::run(&view, exchange, body).await;
+    let (mut exchange, response, tunnel) = pipeline::run(&view, exchange, body).await;
     exchange.status = Some(response.status().as_u16());
+    if let Some(tunnel) = tunnel {
+        tokio::spawn(tunnel.run(exchange));
+        return response.map(|body| ExchangeBody {
+            body,
+            exchange: None,
+        });
+    }
     response.map(|body| ExchangeBody::new(body, exchange))
 }
 
@@ -69,12 +78,15 @@ fn open(
         authority: Arc::default(),
         content_length: None,
         has_body: !body.is_end_stream(),
+        takes_trailers: false,
         route: None,
         route_index: None,
         parameters: PathParameters::default(),
         identity: None,
         notes: Vec::new(),
         outbound_calls: 0,
+        grpc: false,
+        grpc_status: None,
         upstream: None,
         target: None,
         upstream_time: None,
@@ -92,15 +104,46 @@ fn open(
 /// The body of a response, and the exchange that ends with it.
 pub struct ExchangeBody {
     body: Body,
-    exchange: Box<Exchange>,
+    /// None when it ends with a tunnel.
+    exchange: Option<Box<Exchange>>,
 }
 
 impl ExchangeBody {
     fn new(body: Body, mut exchange: Box<Exchange>) -> Self {
         let bodiless = exchange.request.method == http::Method::HEAD;
         exchange.complete = bodiless || body.is_end_stream();
+        let exchange = Some(exchange);
         Self { body, exchange }
     }
+}
+
+/// Notes what a part of a response's body tells. A call of gRPC is told of a body that broke off in its trailers.
+fn note(
+    exchange: &mut Exchange,
+    body: &Body,
+    part: Option<Result<Frame<Bytes>, BodyError>>,
+) -> Option<Result<Frame<Bytes>, BodyError>> {
+    match &part {
+        Some(Ok(frame)) => {
+            exchange.response_bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+            exchange.complete = body.is_end_stream();
+            if exchange.grpc
+                && let Some(trailers) = frame.trailers_ref()
+            {
+                exchange.grpc_status = grpc::status(trailers);
+            }
+        }
+        Some(Err(error)) => {
+            exchange.detail = Some(error.to_string());
+            if exchange.grpc {
+                let trailers = grpc::broken_off();
+                exchange.grpc_status = grpc::status(&trailers);
+                return Some(Ok(Frame::trailers(trailers)));
+            }
+        }
+        None => exchange.complete = true,
+    }
+    part
 }
 
 impl HttpBody for ExchangeBody {
@@ -111,18 +154,12 @@ impl HttpBody for ExchangeBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
-        match &polled {
-            Poll::Ready(Some(Ok(frame))) => {
-                self.exchange.response_bytes +=
-                    frame.data_ref().map_or(0, |data| data.len() as u64);
-                self.exchange.complete = self.body.is_end_stream();
-            }
-            Poll::Ready(Some(Err(error))) => self.exchange.detail = Some(error.to_string()),
-            Poll::Ready(None) => self.exchange.complete = true,
-            Poll::Pending => {}
+        let this = &mut *self;
+        let polled = Pin::new(&mut this.body).poll_frame(cx);
+        match (polled, &mut this.exchange) {
+            (Poll::Ready(part), Some(exchange)) => Poll::Ready(note(exchange, &this.body, part)),
+            (polled, _) => polled,
         }
-        polled
     }
 
     fn is_end_stream(&self) -> bool {

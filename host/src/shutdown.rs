@@ -1,6 +1,9 @@
 //! Draining: one signal that everybody hears, and a way to wait until the last one is done.
 
+use std::any::Any;
 use std::convert::Infallible;
+use std::fmt;
+use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
 
@@ -51,6 +54,26 @@ pub struct Tasks {
 #[derive(Debug, Clone)]
 #[expect(dead_code, reason = "held, never used")]
 pub struct TaskGuard(mpsc::Sender<Infallible>);
+
+/// What a connection holds for as long as it is open, such as its place among those that may be. Whoever keeps a
+/// connection to himself keeps its seat.
+#[derive(Clone)]
+#[expect(dead_code, reason = "held, never used")]
+pub struct Seat(Arc<dyn Any + Send + Sync>);
+
+impl Seat {
+    /// A seat that holds this.
+    #[must_use]
+    pub fn new(held: impl Any + Send + Sync) -> Self {
+        Self(Arc::new(held))
+    }
+}
+
+impl fmt::Debug for Seat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Seat")
+    }
+}
 
 impl Default for Tasks {
     fn default() -> Self {

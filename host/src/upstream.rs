@@ -1,6 +1,7 @@
 //! Upstreams: named sets of targets, and how a request gets to one of them and a response back.
 
 mod error;
+mod http2;
 mod target;
 mod tls;
 
@@ -8,22 +9,29 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use http::{Method, Request, Response};
+use http::uri::Scheme;
+use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 
 pub use error::UpstreamError;
 pub use target::Target;
 
-use target::{Connection, ConnectionLease, Keep};
+use http2::Refusal;
+use target::{ConnectionLease, Keep};
 
-use crate::body::Body;
+use crate::body::{Body, Lease};
 use crate::clock::Clock;
-use crate::config::UpstreamConfig;
+use crate::config::{UpstreamConfig, UpstreamProtocol};
 
 /// A connection that was idle for longer than this may be closed by the target at the moment of sending: a request
 /// that can be repeated is then kept at hand. Connections in steady use save the copy.
 const STALE_AFTER: Duration = Duration::from_millis(500);
+
+/// How often a request is sent that targets refuse to look at.
+const MAX_REFUSALS: usize = 3;
+/// What is kept of a body, to send it again when its stream is refused. Targets refuse at once, if they do.
+const MAX_KEPT: usize = 64 << 10;
 
 /// All upstreams of a configuration.
 #[derive(Default)]
@@ -140,11 +148,49 @@ impl Upstream {
         request: Request<Body>,
         limit: Option<Duration>,
     ) -> Result<Answer, UpstreamError> {
+        self.deliver(worker, request, limit, self.config.protocol)
+            .await
+    }
+
+    /// The same for a request that asks for an upgrade, which HTTP/1 alone has: of an answer with status 101, the
+    /// connection is to be had from its extensions.
+    ///
+    /// # Errors
+    /// As `send`.
+    pub async fn upgrade(
+        &self,
+        worker: usize,
+        request: Request<Body>,
+        limit: Option<Duration>,
+    ) -> Result<Answer, UpstreamError> {
+        self.deliver(worker, request, limit, UpstreamProtocol::Http1)
+            .await
+    }
+
+    async fn deliver(
+        &self,
+        worker: usize,
+        request: Request<Body>,
+        limit: Option<Duration>,
+        protocol: UpstreamProtocol,
+    ) -> Result<Answer, UpstreamError> {
         let target = self.pick(worker);
         let total = self.config.total_timeout;
         let begun = total.map(|total| (total, tokio::time::Instant::now()));
-        let exchange = self.exchange(target, worker, request);
-        let (response, sender) = match limit.map(|limit| limit.min(self.patience())) {
+        let exchange = async {
+            match protocol {
+                UpstreamProtocol::Auto if target.is_secure() => {
+                    Box::pin(self.exchange_as_agreed(target, worker, request)).await
+                }
+                UpstreamProtocol::Http1 | UpstreamProtocol::Auto => {
+                    self.exchange(target, worker, request).await
+                }
+                UpstreamProtocol::H2 => {
+                    Box::pin(self.exchange_http2(target, worker, request)).await
+                }
+            }
+        };
+        let (response, lease) = match limit.map(|limit| limit.min(self.patience())) {
             None => exchange.await?,
             Some(limit) => {
                 let answer = tokio::time::timeout(limit, exchange).await;
@@ -154,15 +200,13 @@ impl Upstream {
                 })??
             }
         };
-        let lease = ConnectionLease {
-            target: Arc::clone(target),
-            sender,
-            worker,
-            keep: self.keep(),
-        };
         let patience = self.config.read_timeout;
         let rest = begun.map(|(total, begun)| total.saturating_sub(begun.elapsed()));
-        let response = response.map(|body| Body::response(body, patience, rest, Box::new(lease)));
+        let response = match response.status() {
+            // The connection is HTTP's no longer.
+            StatusCode::SWITCHING_PROTOCOLS => response.map(|_| Body::empty()),
+            _ => response.map(|body| Body::response(body, patience, rest, lease)),
+        };
         Ok(Answer {
             response,
             target: Arc::clone(target.address()),
@@ -186,10 +230,19 @@ impl Upstream {
         worker: usize,
         mut request: Request<Body>,
     ) -> Result<Exchanged, UpstreamError> {
+        let lease = |sender| -> Box<dyn Lease> {
+            Box::new(ConnectionLease {
+                target: Arc::clone(target),
+                sender,
+                worker,
+                keep: self.keep(),
+            })
+        };
         if let Some(mut connection) = target.reuse(worker, self.keep()).await {
-            let spare = spare(&connection, &request);
+            let is_stale = connection.idle.is_some_and(|idle| idle > STALE_AFTER);
+            let spare = is_stale.then(|| spare(&request)).flatten();
             match connection.sender.try_send_request(request).await {
-                Ok(response) => return Ok((response, connection.sender)),
+                Ok(response) => return Ok((response, lease(connection.sender))),
                 Err(mut error) => match take_back(&mut error).or(spare) {
                     Some(unsent) => request = unsent,
                     None => return Err(UpstreamError::of(error.into_error(), target.address())),
@@ -198,9 +251,69 @@ impl Upstream {
         }
         let mut connection = target.connect(self.config.connect_timeout).await?;
         match connection.sender.send_request(request).await {
-            Ok(response) => Ok((response, connection.sender)),
+            Ok(response) => Ok((response, lease(connection.sender))),
             Err(error) => Err(UpstreamError::of(error, target.address())),
         }
+    }
+
+    async fn exchange_as_agreed(
+        &self,
+        target: &Arc<Target>,
+        worker: usize,
+        request: Request<Body>,
+    ) -> Result<Exchanged, UpstreamError> {
+        match target
+            .chose_http2(worker, &self.config, self.keep())
+            .await?
+        {
+            true => self.exchange_http2(target, worker, request).await,
+            false => self.exchange(target, worker, request).await,
+        }
+    }
+
+    async fn exchange_http2(
+        &self,
+        target: &Arc<Target>,
+        worker: usize,
+        mut request: Request<Body>,
+    ) -> Result<Exchanged, UpstreamError> {
+        let scheme = match target.is_secure() {
+            true => Scheme::HTTPS,
+            false => Scheme::HTTP,
+        };
+        http2::prepare(&mut request, scheme, target.address());
+        // Of these, one more is sent when the connection ends under them, as one of HTTP/1 may when it was idle.
+        let mut renewable = is_repeatable(&request);
+        for _ in 0..MAX_REFUSALS {
+            let (mut sender, place) = target.stream(worker, &self.config).await?;
+            let (head, body) = request.into_parts();
+            let (body, replay) = body.recorded(MAX_KEPT);
+            let spare = head.clone();
+            let sent = Request::from_parts(head, body);
+            let mut error = match sender.try_send_request(sent).await {
+                Ok(response) => return Ok((response, Box::new(place))),
+                Err(error) => error,
+            };
+            let refusal = Refusal::of(error.error());
+            if matches!(refusal, Some(Refusal::Connection)) {
+                place.retire();
+            }
+            if let Some(unsent) = take_back(&mut error) {
+                request = unsent;
+                continue;
+            }
+            let error = UpstreamError::of(error.into_error(), target.address());
+            let lost = renewable && matches!(error, UpstreamError::Closed { .. });
+            let again = (lost || refusal.is_some()).then(|| replay.again());
+            request = match again.flatten() {
+                Some(body) => Request::from_parts(spare, body),
+                None => return Err(error),
+            };
+            renewable &= !lost;
+        }
+        Err(UpstreamError::Refused {
+            target: Arc::clone(target.address()),
+        })
     }
 
     fn keep(&self) -> Keep {
@@ -211,29 +324,29 @@ impl Upstream {
     }
 }
 
-type Exchanged = (
-    Response<Incoming>,
-    hyper::client::conn::http1::SendRequest<Body>,
-);
+/// A response's head, and what is held until its body has ended.
+type Exchanged = (Response<Incoming>, Box<dyn Lease>);
 
 /// The request, if nothing of it was sent.
 fn take_back(error: &mut TrySendError<Request<Body>>) -> Option<Request<Body>> {
     error.take_message()
 }
 
-/// A copy to send again if the target closes an idle connection just when the request is sent; only of requests that
-/// may be sent twice (RFC 9110, 9.2.2) and have no body.
-fn spare(connection: &Connection, request: &Request<Body>) -> Option<Request<Body>> {
-    let stale = connection.idle.is_some_and(|idle| idle > STALE_AFTER);
+/// Whether a request may be sent twice (RFC 9110, 9.2.2) and has no body.
+fn is_repeatable(request: &Request<Body>) -> bool {
     let method = request.method();
-    let repeatable = method.is_idempotent()
+    method.is_idempotent()
         && *method != Method::CONNECT
-        && http_body::Body::is_end_stream(request.body());
-    if !(stale && repeatable) {
+        && http_body::Body::is_end_stream(request.body())
+}
+
+/// A copy to send again if the target closes an idle connection just when the request is sent.
+fn spare(request: &Request<Body>) -> Option<Request<Body>> {
+    if !is_repeatable(request) {
         return None;
     }
     let mut copy = Request::new(Body::empty());
-    *copy.method_mut() = method.clone();
+    *copy.method_mut() = request.method().clone();
     *copy.uri_mut() = request.uri().clone();
     copy.headers_mut().clone_from(request.headers());
     Some(copy)

@@ -17,6 +17,7 @@ pub mod golden;
 pub mod guests;
 pub mod load;
 pub mod log;
+pub mod peers;
 pub mod pki;
 pub mod raw;
 pub mod setup;
@@ -26,5 +27,5 @@ mod wire;
 
 pub use client::{Answer, Call, Connection};
 pub use gateway::Gateway;
-pub use raw::Raw;
+pub use raw::{ByHand, Raw};
 pub use upstream::{Gate, Script, Upstream, reply};

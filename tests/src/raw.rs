@@ -1,9 +1,10 @@
-//! A client that sends bytes as they are: for what no HTTP library would send.
+//! A client that sends bytes as they are, for what no HTTP library would send, and an upstream that a test plays by hand.
 
+use std::fmt;
 use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::eventually::within;
 use crate::wire::{self, BodyReader};
@@ -111,6 +112,27 @@ impl Raw {
         std::mem::take(&mut self.buffer)
     }
 
+    /// Everything up to and including these bytes, or all there was when the connection ends before them.
+    pub async fn until(&mut self, end: &str) -> String {
+        let taken = within(end, async {
+            loop {
+                let found = self
+                    .buffer
+                    .windows(end.len())
+                    .position(|window| window == end.as_bytes());
+                if let Some(start) = found {
+                    return start + end.len();
+                }
+                if self.stream.read_buf(&mut self.buffer).await.unwrap_or(0) == 0 {
+                    return self.buffer.len();
+                }
+            }
+        })
+        .await;
+        let bytes: Vec<u8> = self.buffer.drain(..taken).collect();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
     /// Everything until the peer closes the connection.
     pub async fn rest(&mut self) -> Vec<u8> {
         within("the end of the connection", async {
@@ -123,5 +145,47 @@ impl Raw {
     /// Says that nothing more will be sent.
     pub async fn finish(&mut self) {
         let _ = self.stream.shutdown().await;
+    }
+}
+
+/// An upstream of which a test plays each connection by hand.
+pub struct ByHand {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl ByHand {
+    /// Listens.
+    pub async fn listen() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("there is a free port");
+        let address = listener.local_addr().expect("it is bound");
+        Self { listener, address }
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The next connection.
+    pub async fn accept(&self) -> Raw {
+        let (stream, _) = within("a connection", self.listener.accept())
+            .await
+            .expect("it is accepted");
+        let _ = stream.set_nodelay(true);
+        Raw {
+            stream,
+            buffer: Vec::new(),
+        }
+    }
+}
+
+/// `http://host:port`, as in the configuration.
+impl fmt::Display for ByHand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "http://{}", self.address)
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::config::{OriginConfig, RouteConfig};
+use crate::config::{OriginConfig, RouteConfig, UpgradeProtocol};
 use crate::plugin::{Chain, Plugin};
 use crate::proxy::{Mirror, Origin, PathChange, Redirect, Route, Split};
 use crate::telemetry::Metrics;
@@ -54,6 +54,10 @@ impl<'a> Assembly<'a> {
             mirror,
             timeout: route.timeout,
             max_request_body: route.max_request_body,
+            websocket: route
+                .upgrade
+                .contains(&UpgradeProtocol::WebSocket)
+                .then_some(route.tunnel_idle_timeout),
         }
     }
 

@@ -253,9 +253,11 @@ fn outbound_failure(error: UpstreamError) -> OutboundFailure {
     match &error {
         UpstreamError::ConnectTimeout { .. }
         | UpstreamError::Connect { .. }
-        | UpstreamError::Tls { .. } => OutboundFailure::Unavailable(error.to_string()),
+        | UpstreamError::Tls { .. }
+        | UpstreamError::Refused { .. } => OutboundFailure::Unavailable(error.to_string()),
         UpstreamError::ResponseTimeout { .. } => OutboundFailure::Timeout,
         UpstreamError::Closed { .. }
+        | UpstreamError::Switched { .. }
         | UpstreamError::Protocol { .. }
         | UpstreamError::RequestBody { .. } => OutboundFailure::Protocol(error.to_string()),
     }

@@ -39,6 +39,10 @@ pub const DEFAULT_TLS_MAX_HANDSHAKES: usize = 1_000;
 pub const DEFAULT_UPSTREAM_CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// `[upstream.NAME] read-timeout`
 pub const DEFAULT_UPSTREAM_READ_TIMEOUT: Duration = Duration::from_secs(60);
+/// `[upstream.NAME] max-streams`: as many as servers should allow at least (RFC 9113, 6.5.2).
+pub const DEFAULT_UPSTREAM_MAX_STREAMS: usize = 100;
+/// `[upstream.NAME] ping-interval`: servers of gRPC close connections on which pings come more often than every 5 minutes.
+pub const DEFAULT_UPSTREAM_PING_INTERVAL: Duration = Duration::from_secs(6 * 60);
 /// `[upstream.NAME] max-idle`, for each target and worker.
 pub const DEFAULT_UPSTREAM_MAX_IDLE: usize = 64;
 /// `[upstream.NAME] idle-timeout`
@@ -65,6 +69,8 @@ pub const DEFAULT_BUDGET_MAX_CALLS: u32 = 10_000;
 
 /// `[[route]] timeout`
 pub const DEFAULT_ROUTE_TIMEOUT: Duration = Duration::from_secs(60);
+/// `[[route]] tunnel-idle-timeout`: WebSockets that are in use ping more often than that.
+pub const DEFAULT_ROUTE_TUNNEL_IDLE_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 /// `[[route]] max-request-body`
 pub const DEFAULT_ROUTE_MAX_REQUEST_BODY: u64 = 16 << 20;
 

@@ -15,7 +15,7 @@ use super::reference::{PublicKeyReference, SecretReference};
 use super::units::{DurationText, LimitText, SizeText};
 use super::values::{
     AccessFormat, AlgorithmWord, ClientAuthWord, EncodedWord, GrantWord, IsolationWord, LogFormat,
-    Name, OnFailureValue, TlsVersionWord,
+    Name, OnFailureValue, ProtocolWord, TlsVersionWord,
 };
 
 /// A value that knows where it stands.
@@ -161,6 +161,12 @@ pub(super) struct UpstreamFile {
     pub(super) read_timeout: Field<DurationText>,
     /// For the whole response.
     pub(super) total_timeout: Field<DurationText>,
+    /// Which version of HTTP is spoken to it.
+    pub(super) protocol: Option<ProtocolWord>,
+    /// Most streams at once on one connection of HTTP/2.
+    pub(super) max_streams: Field<u64>,
+    /// Between pings on a connection of HTTP/2 on which nothing comes.
+    pub(super) ping_interval: Field<DurationText>,
     /// Most idle connections kept.
     pub(super) max_idle: Field<u64>,
     /// How long an idle connection is kept.

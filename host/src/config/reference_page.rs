@@ -179,6 +179,17 @@ fn of_listeners_and_upstreams() -> Vec<Row> {
             "read-timeout",
             duration(DEFAULT_UPSTREAM_READ_TIMEOUT),
         ),
+        (upstream, "protocol", text("auto")),
+        (
+            upstream,
+            "max-streams",
+            DEFAULT_UPSTREAM_MAX_STREAMS.to_string(),
+        ),
+        (
+            upstream,
+            "ping-interval",
+            duration(DEFAULT_UPSTREAM_PING_INTERVAL),
+        ),
         (upstream, "max-idle", DEFAULT_UPSTREAM_MAX_IDLE.to_string()),
         (
             upstream,
@@ -236,6 +247,11 @@ fn of_budgets_and_routes() -> Vec<Row> {
         (budget, "body-size", size(DEFAULT_BUDGET_BODY_SIZE)),
         (budget, "max-calls", DEFAULT_BUDGET_MAX_CALLS.to_string()),
         (route, "timeout", duration(DEFAULT_ROUTE_TIMEOUT)),
+        (
+            route,
+            "tunnel-idle-timeout",
+            duration(DEFAULT_ROUTE_TUNNEL_IDLE_TIMEOUT),
+        ),
         (
             route,
             "max-request-body",

@@ -148,10 +148,27 @@ pub struct UpstreamConfig {
     pub read_timeout: Duration,
     /// For the whole response, from the request's first byte to the response's last. Default none.
     pub total_timeout: Option<Duration>,
+    /// Which version of HTTP is spoken to it. Default `auto`.
+    pub protocol: UpstreamProtocol,
+    /// Most streams at once on one connection of HTTP/2; the target may allow fewer. Default 100.
+    pub max_streams: usize,
+    /// Between pings on a connection of HTTP/2 on which nothing comes, while streams are open. Default 6 min.
+    pub ping_interval: Duration,
     /// Most idle connections kept to each target by each worker. Default 64.
     pub max_idle: usize,
     /// How long an idle connection is kept. Default 60 s.
     pub idle_timeout: Duration,
+}
+
+/// Which version of HTTP is spoken to an upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UpstreamProtocol {
+    /// What the target prefers where the handshake of TLS tells, HTTP/1.1 where there is none.
+    Auto,
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2, with prior knowledge (RFC 9113, 3.3).
+    H2,
 }
 
 /// One address of an upstream, from `http://host:port` or `https://host:port`.
@@ -330,6 +347,13 @@ pub struct LimitConfig {
     pub amount: u64,
     /// `second`, `minute`, `hour`, `day`, or a duration such as `10s`; 31 days at most.
     pub window: Duration,
+}
+
+/// A protocol that a client may change to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UpgradeProtocol {
+    /// RFC 6455, and RFC 8441 over HTTP/2.
+    WebSocket,
 }
 
 /// A place in a file, for errors that are found after parsing.

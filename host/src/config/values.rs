@@ -9,7 +9,9 @@ use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::file::ReplyFile;
-use super::resolved::{AccessLogFormat, Algorithm, Grant, Isolation};
+use super::resolved::{
+    AccessLogFormat, Algorithm, Grant, Isolation, UpgradeProtocol, UpstreamProtocol,
+};
 use super::suggest;
 use super::tls::TlsVersion;
 
@@ -160,6 +162,18 @@ text_value!(
     /// `reuse`, `request`
     IsolationWord(Isolation), "one of reuse, request",
     |text| one_of(text, &[("reuse", Isolation::Reuse), ("request", Isolation::Request)])
+);
+text_value!(
+    /// `auto`, `http1`, `h2`
+    #[derive(Copy)]
+    ProtocolWord(UpstreamProtocol), "one of auto, http1, h2",
+    |text| one_of(text, &[("auto", UpstreamProtocol::Auto), ("http1", UpstreamProtocol::Http1), ("h2", UpstreamProtocol::H2)])
+);
+text_value!(
+    /// `websocket`
+    #[derive(Copy)]
+    UpgradeWord(UpgradeProtocol), "websocket",
+    |text| one_of(text, &[("websocket", UpgradeProtocol::WebSocket)])
 );
 text_value!(
     /// A host interface.

@@ -15,7 +15,7 @@ use super::connection;
 use super::janitor::Janitor;
 use super::stream::{Rewound, Socket};
 use crate::proxy::ExchangeBody;
-use crate::shutdown::{DrainSignal, TaskGuard};
+use crate::shutdown::{DrainSignal, Seat, TaskGuard};
 use crate::types::Peer;
 
 /// After an error of the machine (no descriptors, no memory): accepting again at once would only spin.
@@ -94,11 +94,11 @@ impl Acceptor {
             Arc::clone(&listener.trusted_proxies),
         )
         .allowing(listener.config.allow_encoded);
-        let (handler, guard, activity) = (handler.clone(), guard.clone(), self.janitor.admit());
+        let (handler, activity) = (handler.clone(), self.janitor.admit());
+        let seat = Seat::new((place, guard.clone()));
         let stream = Rewound::new(Socket::Tcp(stream));
         tokio::spawn(async move {
-            connection::serve(stream, &listener, handler, peer, activity).await;
-            drop((place, guard));
+            connection::serve(stream, &listener, handler, peer, activity, seat).await;
         });
     }
 }

@@ -10,14 +10,15 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulConnection;
 
 use super::Listener;
 use super::accept::Handler;
 use super::activity::{Activity, Order, Tracked, Watched};
 use super::stream::{Rewound, Stream};
 use super::tls::H2;
+use crate::shutdown::Seat;
 use crate::types::Peer;
 
 /// How an HTTP/2 connection begins (RFC 9113, 3.4); no method of HTTP/1.1 begins like this.
@@ -31,6 +32,7 @@ pub(super) async fn serve<H: Handler>(
     handler: H,
     mut peer: Peer,
     activity: Arc<Activity>,
+    seat: Seat,
 ) {
     let (config, address) = (&listener.config, peer.address);
     let begun = tokio::select! {
@@ -44,8 +46,13 @@ pub(super) async fn serve<H: Handler>(
     let peer = Arc::new(peer);
     let supervisor = Arc::clone(&activity);
     let io = Watched::new(TokioIo::new(stream), Arc::clone(&activity));
-    let service = service_fn(move |request: Request<Incoming>| {
+    let service = service_fn(move |mut request: Request<Incoming>| {
         let (handler, peer, progress) = (handler.clone(), Arc::clone(&peer), activity.begin());
+        if request.extensions().get::<OnUpgrade>().is_some() {
+            // Whoever takes the connection over sits where it sat.
+            let taken = Seat::new((seat.clone(), activity.begin()));
+            request.extensions_mut().insert(taken);
+        }
         async move {
             let response: Response<_> = handler.handle(request, peer).await;
             Ok::<_, Infallible>(response.map(|body| Tracked { body, progress }))
@@ -57,9 +64,11 @@ pub(super) async fn serve<H: Handler>(
             builder
                 .timer(TokioTimer::new())
                 .max_concurrent_streams(config.max_streams)
+                .enable_connect_protocol()
                 .max_header_list_size(u32::try_from(config.max_header_bytes).unwrap_or(u32::MAX))
                 .keep_alive_interval(H2_PING_INTERVAL);
-            supervise(builder.serve_connection(io, service), supervisor).await
+            let connection = builder.serve_connection(io, service);
+            supervise(connection, |it| it.graceful_shutdown(), supervisor).await
         }
         false => {
             let mut builder = http1::Builder::new();
@@ -68,7 +77,8 @@ pub(super) async fn serve<H: Handler>(
                 .max_header_size(config.max_header_bytes)
                 .half_close(false)
                 .header_read_timeout(None);
-            supervise(builder.serve_connection(io, service), supervisor).await
+            let connection = builder.serve_connection(io, service).with_upgrades();
+            supervise(connection, |it| it.graceful_shutdown(), supervisor).await
         }
     };
     if let Err(error) = ended {
@@ -115,13 +125,15 @@ async fn speaks_http2(stream: &mut Rewound) -> std::io::Result<bool> {
 /// A connection that obeys the janitor.
 struct Supervised<C> {
     connection: Pin<Box<C>>,
+    /// Has it finish what it does.
+    finish: fn(Pin<&mut C>),
     activity: Arc<Activity>,
     listening: bool,
     finishing: bool,
 }
 
-impl<C: GracefulConnection> Future for Supervised<C> {
-    type Output = Result<(), C::Error>;
+impl<C: Future<Output = hyper::Result<()>>> Future for Supervised<C> {
+    type Output = hyper::Result<()>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if !self.listening {
@@ -134,7 +146,8 @@ impl<C: GracefulConnection> Future for Supervised<C> {
             Order::Finish if self.finishing => {}
             Order::Finish => {
                 self.finishing = true;
-                self.connection.as_mut().graceful_shutdown();
+                let finish = self.finish;
+                finish(self.connection.as_mut());
             }
             Order::Close => return Poll::Ready(Ok(())),
         }
@@ -142,9 +155,10 @@ impl<C: GracefulConnection> Future for Supervised<C> {
     }
 }
 
-fn supervise<C: GracefulConnection>(connection: C, activity: Arc<Activity>) -> Supervised<C> {
+fn supervise<C>(connection: C, finish: fn(Pin<&mut C>), activity: Arc<Activity>) -> Supervised<C> {
     Supervised {
         connection: Box::pin(connection),
+        finish,
         activity,
         listening: false,
         finishing: false,

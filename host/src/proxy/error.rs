@@ -23,6 +23,9 @@ pub enum ProxyError {
         /// The methods that are taken.
         allow: String,
     },
+    /// The client asked for a protocol that the route does not allow.
+    #[error("the client asked for an upgrade that the route does not allow")]
+    UpgradeRefused,
     /// The request body is larger than the route or a plugin allows.
     #[error("the request body is larger than allowed")]
     RequestTooLarge,

@@ -169,7 +169,12 @@ pub(super) fn forward(exchange: &Exchange, headers: &mut HeaderMap) {
         headers
             .entry(FORWARDED_HOST)
             .or_insert_with(|| site.value.clone());
-        if !site.authority.is_empty() {
+        if site.authority.is_empty() {
+            // A client of HTTP/1.0 names no host, and what we send has one (RFC 9112, 3.2): where the client came to.
+            if let Ok(local) = HeaderValue::try_from(peer.local.to_string()) {
+                headers.insert(header::HOST, local);
+            }
+        } else {
             headers.insert(header::HOST, site.value.clone());
         }
         let differs = exchange.secure != peer.tls.is_some();
@@ -181,6 +186,10 @@ pub(super) fn forward(exchange: &Exchange, headers: &mut HeaderMap) {
             header::FORWARDED,
             other.as_ref().unwrap_or(&site.forwarded),
         );
+    }
+    if exchange.takes_trailers {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
     }
     headers.append(header::VIA, via(exchange.request.version));
 }

@@ -24,6 +24,8 @@ enum Fate {
     HopByHop,
     /// It names further fields of the connection.
     Connection,
+    /// It says what the client takes of a response; trailers are for us to pass on (RFC 9110, 10.1.4).
+    Te,
     /// The exchange keeps it elsewhere, and it is written anew when the request is forwarded.
     Taken,
     /// It is believed only from trusted proxies.
@@ -36,8 +38,10 @@ enum Fate {
 fn fate(name: &HeaderName) -> Fate {
     match name.as_str() {
         "connection" => Fate::Connection,
-        "keep-alive" | "proxy-connection" | "te" | "trailer" | "transfer-encoding" | "upgrade"
-        | "http2-settings" => Fate::HopByHop,
+        "te" => Fate::Te,
+        "keep-alive" | "proxy-connection" | "transfer-encoding" | "upgrade" | "http2-settings" => {
+            Fate::HopByHop
+        }
         "host" | "expect" | "content-length" => Fate::Taken,
         "forwarded" | "x-real-ip" => Fate::Forwarded,
         "x-credential-identifier" | "x-anonymous-consumer" => Fate::Forged,
@@ -53,12 +57,12 @@ type Names = SmallVec<[HeaderName; 8]>;
 
 /// Removes what belongs to the connection that a response came on.
 pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    let is_hop_by_hop = |fate| matches!(fate, Fate::HopByHop | Fate::Connection);
+    let is_hop_by_hop = |fate| matches!(fate, Fate::HopByHop | Fate::Connection | Fate::Te);
     remove(headers, is_hop_by_hop);
 }
 
 /// Removes the fields whose fate `is_doomed`, and those that `Connection` names.
-fn remove(headers: &mut HeaderMap, is_doomed: impl Fn(Fate) -> bool) {
+fn remove(headers: &mut HeaderMap, mut is_doomed: impl FnMut(Fate) -> bool) {
     let mut doomed = Names::new();
     for name in headers.keys() {
         let fate = fate(name);
@@ -87,7 +91,13 @@ fn connection_options(value: &HeaderValue) -> impl Iterator<Item = HeaderName> {
         name => HeaderName::from_bytes(name).ok(),
     });
     names.filter(|name| {
-        *name != header::HOST && *name != header::CONTENT_LENGTH && *name != header::AUTHORIZATION
+        let kept = [
+            &header::HOST,
+            &header::CONTENT_LENGTH,
+            &header::AUTHORIZATION,
+            &header::TE,
+        ];
+        !kept.contains(&name)
     })
 }
 
@@ -114,11 +124,19 @@ pub(super) fn receive(exchange: &mut Exchange) -> Result<(), ProxyError> {
     }
     exchange.client = exchange.peer.ip();
     let trusted = exchange.peer.trusted;
+    let mut has_te = false;
     remove(&mut exchange.request.headers, |fate| match fate {
         Fate::Kept => false,
+        Fate::Te => {
+            has_te = true;
+            false
+        }
         Fate::Forwarded => !trusted,
         Fate::HopByHop | Fate::Connection | Fate::Taken | Fate::Forged => true,
     });
+    if has_te {
+        exchange.takes_trailers = take_te(&mut exchange.request.headers);
+    }
     if trusted {
         forwarding::believe(exchange);
     }
@@ -141,6 +159,17 @@ fn normal(target: &PathAndQuery, allowed: EncodedInPath) -> Result<Uri, ProxyErr
     target
         .map(Uri::from)
         .map_err(|_| ProxyError::BadRequest("The request target is too long"))
+}
+
+/// Removes `TE`. Whether it asked for trailers, with any weight but none (RFC 9110, 10.1.4).
+fn take_te(headers: &mut HeaderMap) -> bool {
+    let values = headers.get_all(header::TE).iter();
+    let codings = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let asked = codings
+        .map(|coding| coding.trim_ascii())
+        .any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
+    headers.remove(header::TE);
+    asked
 }
 
 /// The one authority of a request (RFC 9112, 3.2; RFC 9113, 8.3.1).

@@ -2,59 +2,74 @@
 
 use std::sync::Arc;
 
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use super::error::ProxyError;
-use super::find;
-use super::forwarding;
-use super::headers;
-use super::rescue;
 use super::rewrite::Redirect;
 use super::snapshot::{Origin, Route, View};
+use super::tunnel::{self, Tunnel, Wish};
+use super::{find, forwarding, grpc, headers, rescue};
 use crate::body::Body;
 use crate::exchange::Exchange;
 use crate::plugin::{Plugin, Reply, RequestOutcome, ResponseOutcome, Run};
 use crate::router::{Found, Head};
 use crate::types::Source;
+use crate::upstream::{Answer, Upstream, UpstreamError};
 
 /// An exchange, and what came of a step.
 type Step<T> = (Box<Exchange>, Result<T, ProxyError>);
 
+/// An exchange, its response, and the tunnel that begins with it.
+type Outcome = (Box<Exchange>, Response<Body>, Option<Tunnel>);
+
 /// Takes an exchange from its request to its response. There is always a response.
-pub(super) async fn run(
-    view: &View,
-    mut exchange: Box<Exchange>,
-    body: Incoming,
-) -> (Box<Exchange>, Response<Body>) {
+pub(super) async fn run(view: &View, mut exchange: Box<Exchange>, body: Incoming) -> Outcome {
     let mut run = Run::default();
-    let (returned, answer) = match begin(view, &mut exchange, body) {
-        Ok((route, body)) => request(view, route, &mut run, exchange, body).await,
+    exchange.grpc = grpc::is_call(&exchange.request);
+    let mut wish = None;
+    let (returned, answer) = match begin(view, &mut exchange, &mut wish, body) {
+        Ok((route, body)) => request(view, route, &mut run, exchange, body, wish.as_ref()).await,
         Err(error) => (exchange, Err(error)),
     };
     exchange = returned;
-    let response = answer.unwrap_or_else(|error| rescue::respond(&error, &mut exchange));
-    let Some(route) = exchange
+    let mut response = answer.unwrap_or_else(|error| rescue::respond(&error, &mut exchange));
+    let route = exchange
         .route_index
-        .and_then(|index| view.snapshot.routes.get(index))
-    else {
-        return (exchange, response);
+        .and_then(|index| view.snapshot.routes.get(index));
+    if let Some(route) = route {
+        (exchange, response) = respond(view, route, &mut run, exchange, response).await;
+    }
+    if exchange.grpc {
+        response = grpc::answer(&mut exchange, response).await;
+    }
+    let idle_timeout = route.and_then(|route| route.websocket);
+    let tunnel = match (wish, idle_timeout) {
+        (Some(wish), Some(limit)) => wish.tunnel(&mut exchange, &mut response, limit),
+        _ => None,
     };
-    respond(view, route, &mut run, exchange, response).await
+    (exchange, response, tunnel)
 }
 
 /// Reads the head and finds the route.
 fn begin<'v>(
     view: &'v View,
     exchange: &mut Exchange,
+    wish: &mut Option<Wish>,
     body: Incoming,
 ) -> Result<(&'v Route, Body), ProxyError> {
+    *wish = tunnel::wish(exchange)?;
     headers::receive(exchange)?;
     let snapshot = &view.snapshot;
     let index = route_of(view, exchange)?;
     let route = snapshot.routes.get(index).ok_or(ProxyError::NoRoute)?;
     exchange.route = Some(Arc::clone(&route.name));
     exchange.route_index = Some(index);
+    if route.websocket.is_none()
+        && let Some(wish) = wish.take()
+    {
+        wish.deny()?;
+    }
     if exchange
         .content_length
         .is_some_and(|length| length > route.max_request_body)
@@ -94,6 +109,7 @@ async fn request(
     run: &mut Run,
     exchange: Box<Exchange>,
     body: Body,
+    wish: Option<&Wish>,
 ) -> Step<Response<Body>> {
     let (exchange, outcome) = route
         .chain
@@ -102,12 +118,14 @@ async fn request(
     match outcome {
         // A plugin chose another origin.
         RequestOutcome::Forward(body) if exchange.upstream.is_some() => {
-            reroute(view, route, exchange, body).await
+            reroute(view, route, exchange, body, wish).await
         }
         RequestOutcome::Forward(body) => match &route.origin {
-            Origin::Upstream(upstream) => forward(view, route, upstream, exchange, body).await,
+            Origin::Upstream(upstream) => {
+                forward(view, route, upstream, exchange, body, wish).await
+            }
             Origin::Split(split) => match split.choose(&exchange) {
-                Some(upstream) => forward(view, route, upstream, exchange, body).await,
+                Some(upstream) => forward(view, route, upstream, exchange, body, wish).await,
                 None => (exchange, Err(ProxyError::NoRoute)),
             },
             Origin::Responder(plugin) => answer(view, plugin, exchange, body).await,
@@ -127,10 +145,11 @@ async fn reroute(
     route: &Route,
     exchange: Box<Exchange>,
     body: Body,
+    wish: Option<&Wish>,
 ) -> Step<Response<Body>> {
     let name = exchange.upstream.clone().unwrap_or_default();
     match view.snapshot.upstreams.get(&name) {
-        Some(upstream) => forward(view, route, upstream, exchange, body).await,
+        Some(upstream) => forward(view, route, upstream, exchange, body, wish).await,
         None => (exchange, Err(ProxyError::NoUpstream(name))),
     }
 }
@@ -163,10 +182,17 @@ fn conclude(mut exchange: Box<Exchange>, outcome: RequestOutcome) -> Step<Respon
 async fn forward(
     view: &View,
     route: &Route,
-    upstream: &crate::upstream::Upstream,
+    upstream: &Upstream,
     mut exchange: Box<Exchange>,
     body: Body,
+    wish: Option<&Wish>,
 ) -> Step<Response<Body>> {
+    let mut timeout = route.timeout;
+    if exchange.grpc
+        && let Some(patience) = grpc::timeout(&exchange.request.headers)
+    {
+        timeout = timeout.min(patience);
+    }
     let mut request = Request::new(body);
     *request.method_mut() = exchange.request.method.clone();
     *request.uri_mut() = match &route.path_change {
@@ -181,34 +207,57 @@ async fn forward(
         false => std::mem::take(&mut exchange.request.headers),
     };
     forwarding::forward(&exchange, request.headers_mut());
-    if let Some(mirror) = &route.mirror {
-        request = mirror.copy(view.worker.index, request);
-    }
 
     exchange.upstream = Some(Arc::clone(upstream.name()));
     let begun = exchange.elapsed();
-    let answer = upstream
-        .send(
-            view.worker.index,
-            request,
-            Some(route.timeout.saturating_sub(begun)),
-        )
-        .await;
+    let limit = Some(timeout.saturating_sub(begun));
+    let worker = view.worker.index;
+    let answer = match wish {
+        None => {
+            if let Some(mirror) = &route.mirror {
+                request = mirror.copy(worker, request);
+            }
+            upstream.send(worker, request, limit).await
+        }
+        Some(wish) => {
+            wish.ask(request.headers_mut());
+            Box::pin(upstream.upgrade(worker, request, limit)).await
+        }
+    };
     exchange.upstream_time = Some(exchange.elapsed().saturating_sub(begun));
     match answer {
-        Ok(answer) => {
-            exchange.source = Some(Source::Upstream);
-            exchange.target = Some(answer.target);
-            let mut response = answer.response;
-            let via = headers::via(response.version());
-            headers::strip_hop_by_hop(response.headers_mut());
-            response.headers_mut().append(http::header::VIA, via);
-            // The target's version is between it and us (RFC 9110, 2.5).
-            *response.version_mut() = http::Version::HTTP_11;
-            (exchange, Ok(response))
+        Ok(answer) => accept(exchange, answer, wish),
+        // Over HTTP/2 the stream is reset, whatever was wrong with the body.
+        Err(UpstreamError::Closed { .. } | UpstreamError::Protocol { .. })
+            if exchange.received() > route.max_request_body =>
+        {
+            (exchange, Err(ProxyError::RequestTooLarge))
         }
         Err(error) => (exchange, Err(error.into())),
     }
+}
+
+/// Takes over what an upstream answered.
+fn accept(
+    mut exchange: Box<Exchange>,
+    answer: Answer,
+    wish: Option<&Wish>,
+) -> Step<Response<Body>> {
+    let mut response = answer.response;
+    exchange.target = Some(Arc::clone(&answer.target));
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS
+        && !wish.is_some_and(|wish| wish.is_granted(response.headers()))
+    {
+        let target = answer.target;
+        return (exchange, Err(UpstreamError::Switched { target }.into()));
+    }
+    exchange.source = Some(Source::Upstream);
+    let via = headers::via(response.version());
+    headers::strip_hop_by_hop(response.headers_mut());
+    response.headers_mut().append(http::header::VIA, via);
+    // The target's version is between it and us (RFC 9110, 2.5).
+    *response.version_mut() = http::Version::HTTP_11;
+    (exchange, Ok(response))
 }
 
 /// Runs the response phases. A failure in one is answered by the gateway, and that answer passes the rest of them.

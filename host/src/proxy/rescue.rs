@@ -5,6 +5,7 @@ use http::header::{ALLOW, CONTENT_TYPE, HeaderName, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 
 use super::error::ProxyError;
+use super::grpc::Code;
 use crate::body::{Body, BodyError};
 use crate::exchange::Exchange;
 use crate::types::Source;
@@ -21,15 +22,17 @@ impl ProxyError {
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::UpgradeRefused => StatusCode::NOT_IMPLEMENTED,
             Self::RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::PluginFailed(_) | Self::NoUpstream(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::ResponseBody(_) => StatusCode::BAD_GATEWAY,
             Self::Upstream(error) => match error {
-                UpstreamError::Connect { .. } | UpstreamError::ConnectTimeout { .. } => {
-                    StatusCode::SERVICE_UNAVAILABLE
-                }
+                UpstreamError::Connect { .. }
+                | UpstreamError::ConnectTimeout { .. }
+                | UpstreamError::Refused { .. } => StatusCode::SERVICE_UNAVAILABLE,
                 UpstreamError::ResponseTimeout { .. } => StatusCode::GATEWAY_TIMEOUT,
                 UpstreamError::Closed { .. }
+                | UpstreamError::Switched { .. }
                 | UpstreamError::Protocol { .. }
                 | UpstreamError::Tls { .. } => StatusCode::BAD_GATEWAY,
                 UpstreamError::RequestBody {
@@ -50,6 +53,7 @@ impl ProxyError {
             Self::Misdirected => "misdirected-request",
             Self::NoRoute => "no-route",
             Self::MethodNotAllowed { .. } => "method-not-allowed",
+            Self::UpgradeRefused => "upgrade-refused",
             Self::RequestTooLarge => "request-too-large",
             Self::RequestBroken(_) => "request-incomplete",
             Self::PluginFailed(_) => "plugin-failed",
@@ -62,7 +66,10 @@ impl ProxyError {
                 UpstreamError::ConnectTimeout { .. } => "upstream-connect-timeout",
                 UpstreamError::ResponseTimeout { .. } => "upstream-timeout",
                 UpstreamError::Closed { .. } => "upstream-closed",
-                UpstreamError::Protocol { .. } => "upstream-protocol-error",
+                UpstreamError::Refused { .. } => "upstream-refused",
+                UpstreamError::Switched { .. } | UpstreamError::Protocol { .. } => {
+                    "upstream-protocol-error"
+                }
                 UpstreamError::RequestBody {
                     too_large: true, ..
                 } => "request-too-large",
@@ -80,19 +87,20 @@ impl ProxyError {
             Self::Misdirected => "This connection is for another host",
             Self::NoRoute => "Nothing is served at this host and path",
             Self::MethodNotAllowed { .. } => "The method is not allowed here",
+            Self::UpgradeRefused => "The protocol is not allowed here",
             Self::RequestTooLarge => "The request body is too large",
             Self::RequestBroken(_) => "The request body is incomplete",
             Self::PluginFailed(_) | Self::NoUpstream(_) => "The gateway cannot serve this request",
             Self::ResponseBody(_) => "The service's response cannot be passed on",
             Self::Upstream(error) => match error {
-                UpstreamError::Connect { .. } | UpstreamError::ConnectTimeout { .. } => {
-                    "The service cannot be reached"
-                }
+                UpstreamError::Connect { .. }
+                | UpstreamError::ConnectTimeout { .. }
+                | UpstreamError::Refused { .. } => "The service cannot be reached",
                 UpstreamError::ResponseTimeout { .. } => "The service did not answer in time",
                 UpstreamError::Tls { .. } => "The service cannot be trusted",
-                UpstreamError::Closed { .. } | UpstreamError::Protocol { .. } => {
-                    "The service gave no valid response"
-                }
+                UpstreamError::Closed { .. }
+                | UpstreamError::Switched { .. }
+                | UpstreamError::Protocol { .. } => "The service gave no valid response",
                 UpstreamError::RequestBody {
                     too_large: true, ..
                 } => "The request body is too large",
@@ -110,6 +118,7 @@ impl ProxyError {
             | Self::Misdirected
             | Self::NoRoute
             | Self::MethodNotAllowed { .. }
+            | Self::UpgradeRefused
             | Self::RequestTooLarge
             | Self::RequestBroken(_) => None,
             Self::PluginFailed(_) => Some("proxy_internal_error"),
@@ -131,6 +140,8 @@ impl ProxyError {
                 UpstreamError::ConnectTimeout { .. } => Some("connection_timeout"),
                 UpstreamError::ResponseTimeout { .. } => Some("http_response_timeout"),
                 UpstreamError::Closed { .. } => Some("connection_terminated"),
+                UpstreamError::Refused { .. } => Some("destination_unavailable"),
+                UpstreamError::Switched { .. } => Some("http_upgrade_failed"),
                 UpstreamError::Protocol { .. } => Some("http_protocol_error"),
                 UpstreamError::RequestBody { .. } => None,
             },
@@ -142,12 +153,42 @@ fn tls_error(error: &std::io::Error) -> Option<&rustls::Error> {
     error.get_ref()?.downcast_ref()
 }
 
+/// What the answer means to a caller of gRPC.
+fn grpc_code(error: &ProxyError) -> Code {
+    match error {
+        ProxyError::BadRequest(_) | ProxyError::Misdirected => Code::InvalidArgument,
+        ProxyError::NoRoute | ProxyError::MethodNotAllowed { .. } | ProxyError::UpgradeRefused => {
+            Code::Unimplemented
+        }
+        ProxyError::RequestTooLarge => Code::ResourceExhausted,
+        ProxyError::RequestBroken(_) => Code::Cancelled,
+        ProxyError::PluginFailed(_) | ProxyError::NoUpstream(_) => Code::Unavailable,
+        ProxyError::ResponseBody(_) => Code::Internal,
+        ProxyError::Upstream(error) => match error {
+            UpstreamError::ResponseTimeout { .. } => Code::DeadlineExceeded,
+            UpstreamError::Switched { .. } | UpstreamError::Protocol { .. } => Code::Internal,
+            UpstreamError::RequestBody {
+                too_large: true, ..
+            } => Code::ResourceExhausted,
+            UpstreamError::RequestBody { .. } => Code::Cancelled,
+            UpstreamError::Connect { .. }
+            | UpstreamError::ConnectTimeout { .. }
+            | UpstreamError::Tls { .. }
+            | UpstreamError::Refused { .. }
+            | UpstreamError::Closed { .. } => Code::Unavailable,
+        },
+    }
+}
+
 /// Answers in the place of whoever could not, and notes in the exchange why.
 pub(super) fn respond(error: &ProxyError, exchange: &mut Exchange) -> Response<Body> {
     let status = error.status();
     exchange.source = Some(Source::Gateway);
     exchange.code = Some(error.code().into());
     exchange.detail = Some(error.to_string());
+    if exchange.grpc {
+        exchange.grpc_status = Some(grpc_code(error) as u16);
+    }
     let problem = serde_json::json!({
         "title": error.title(),
         "status": status.as_u16(),

@@ -43,6 +43,8 @@ pub struct Route {
     pub timeout: Duration,
     /// Most bytes of a request body.
     pub max_request_body: u64,
+    /// Where WebSockets are allowed: how long nothing may be said on one.
+    pub websocket: Option<Duration>,
 }
 
 /// Who answers the requests of a route.

@@ -28,6 +28,8 @@ pub(super) fn route(hosts: &[&str], path: &str, methods: &[Method]) -> RouteConf
         origin: OriginConfig::Upstream("upstream".into()),
         timeout: Duration::from_secs(60),
         max_request_body: 0,
+        upgrade: Vec::new(),
+        tunnel_idle_timeout: Duration::ZERO,
         position: Position {
             file: Arc::new(PathBuf::new()),
             span: 0..0,

@@ -133,6 +133,12 @@ impl Metrics {
                     &route,
                     &["status", "source"],
                 ),
+                counters(
+                    "postern_grpc_calls_total",
+                    "Calls of gRPC whose answer has ended, by the status of gRPC.",
+                    &route,
+                    &["grpc_status"],
+                ),
                 histogram(
                     "postern_request_duration_seconds",
                     "From a request's head to the end of its answer.",

@@ -65,6 +65,9 @@ impl Recorder for ExchangeRecorder {
             exchange.received(),
             exchange.response_bytes,
         );
+        if let Some(status) = exchange.grpc_status {
+            route.ended_with_grpc(status);
+        }
         if let (Some(time), Some(upstream)) = (exchange.upstream_time, &exchange.upstream)
             && let Some(upstream) = self.upstreams.get(&**upstream)
         {

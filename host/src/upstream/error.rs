@@ -47,8 +47,20 @@ pub enum UpstreamError {
         /// The target.
         target: Arc<str>,
     },
+    /// The target refused to look at the request, each time that it was sent.
+    #[error("{target} refused the request")]
+    Refused {
+        /// The target.
+        target: Arc<str>,
+    },
+    /// The target changed to another protocol, and nobody had asked it to.
+    #[error("{target} switched protocols unasked")]
+    Switched {
+        /// The target.
+        target: Arc<str>,
+    },
     /// What the target sent is not HTTP.
-    #[error("the response of {target} is not valid HTTP: {source}")]
+    #[error("the response of {target} is not valid HTTP: {}", in_full(source))]
     Protocol {
         /// The target.
         target: Arc<str>,
@@ -84,16 +96,32 @@ impl UpstreamError {
                 source: error,
             };
         }
-        match error
-            .source()
-            .and_then(|source| source.downcast_ref::<std::io::Error>())
-        {
-            Some(_) => Self::Closed { target },
-            None => Self::Protocol {
-                target,
-                source: error,
-            },
+        if is_end_of_connection(&error) {
+            return Self::Closed { target };
         }
+        Self::Protocol {
+            target,
+            source: error,
+        }
+    }
+}
+
+/// An error and what caused it: of HTTP/2, only the cause says what happened.
+fn in_full(error: &hyper::Error) -> String {
+    match error.source() {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
+}
+
+/// Whether the connection failed, and not what was said on it.
+fn is_end_of_connection(error: &hyper::Error) -> bool {
+    let Some(source) = error.source() else {
+        return false;
+    };
+    match source.downcast_ref::<h2::Error>() {
+        Some(error) => error.is_io() || error.is_go_away(),
+        None => source.is::<std::io::Error>(),
     }
 }
 

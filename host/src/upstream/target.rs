@@ -1,6 +1,7 @@
-//! One address of an upstream, and its idle connections: one stack for each worker.
+//! One address of an upstream, and its connections: each worker has its own.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -8,24 +9,41 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 
 use super::error::UpstreamError;
-use super::tls::{self, ConnectError};
+use super::http2;
+use super::tls::{self, ConnectError, Stream};
 use crate::body::{Body, Lease};
 use crate::clock::Clock;
-use crate::config::TargetConfig;
+use crate::config::{TargetConfig, UpstreamConfig};
 
 /// One address of an upstream. It survives reloads, and its connections with it.
 pub struct Target {
     config: TargetConfig,
     address: Arc<str>,
     clock: Clock,
-    idle: Box<[Slot]>,
+    slots: Box<[Slot]>,
+    /// What it chose in ALPN.
+    agreed: AtomicU8,
 }
 
-/// The idle connections of one worker, the oldest first. A worker only ever locks its own slot, so the lock is never
-/// waited for, but by the sweep.
+/// The names of ALPN (RFC 7301, 6).
+const HTTP1: &[u8] = b"http/1.1";
+const H2: &[u8] = b"h2";
+
+/// What is known of a target's choice.
+const UNKNOWN: u8 = 0;
+const CHOSE_HTTP1: u8 = 1;
+const CHOSE_H2: u8 = 2;
+
+/// The connections of one worker. A worker only ever locks its own slot, so the lock is never waited for, but by the
+/// sweep.
 #[repr(align(128))]
 #[derive(Default)]
-struct Slot(Mutex<VecDeque<Idle>>);
+struct Slot {
+    /// Of HTTP/1, and idle, the oldest first.
+    idle: Mutex<VecDeque<Idle>>,
+    /// Of HTTP/2.
+    multiplexed: http2::Pool,
+}
 
 struct Idle {
     sender: SendRequest<Body>,
@@ -38,6 +56,9 @@ pub(super) struct Keep {
     pub(super) max_idle: usize,
     pub(super) idle_timeout: Duration,
 }
+
+/// Sends requests on the streams of a connection of HTTP/2.
+pub(super) type SendStream = hyper::client::conn::http2::SendRequest<Body>;
 
 /// A connection in use.
 pub(super) struct Connection {
@@ -56,7 +77,8 @@ impl Target {
             config,
             address: address.into(),
             clock,
-            idle: (0..workers).map(|_| Slot::default()).collect(),
+            slots: (0..workers).map(|_| Slot::default()).collect(),
+            agreed: AtomicU8::new(UNKNOWN),
         }
     }
 
@@ -88,8 +110,110 @@ impl Target {
         }
     }
 
-    /// A new connection. Its task ends when the connection does.
+    /// A new connection of HTTP/1. Its task ends when the connection does.
     pub(super) async fn connect(&self, limit: Duration) -> Result<Connection, UpstreamError> {
+        let stream = self.dial(limit, &[HTTP1]).await?;
+        self.speak_http1(stream).await
+    }
+
+    async fn speak_http1(&self, stream: Stream) -> Result<Connection, UpstreamError> {
+        let (sender, connection) = http1::Builder::new()
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|source| UpstreamError::of(source, &self.address))?;
+        let address = Arc::clone(&self.address);
+        tokio::spawn(async move {
+            if let Err(error) = connection.with_upgrades().await {
+                tracing::debug!(target = %address, %error, "connection to upstream ended");
+            }
+        });
+        Ok(Connection { sender, idle: None })
+    }
+
+    /// A stream of HTTP/2, on a connection that has room for it or on a new one.
+    pub(super) async fn stream(
+        &self,
+        worker: usize,
+        config: &UpstreamConfig,
+    ) -> Result<(SendStream, http2::Place), UpstreamError> {
+        let limit = config.connect_timeout;
+        let timeout = || self.timed_out(limit);
+        let pool = &self.slots.get(worker).ok_or_else(timeout)?.multiplexed;
+        let pick = || pool.pick(config.max_streams, &self.clock);
+        if let Some(found) = pick() {
+            return Ok(found);
+        }
+        let opening = async {
+            let _turn = pool.connecting().await;
+            loop {
+                if let Some(found) = pick() {
+                    return Ok(found);
+                }
+                let stream = self.dial(limit, &[H2]).await?;
+                if self.is_secure() && stream.protocol() != Some(H2) {
+                    self.agreed.store(UNKNOWN, Ordering::Relaxed);
+                    return Err(self.no_http2());
+                }
+                pool.open(TokioIo::new(stream), config, &self.address)
+                    .await?;
+            }
+        };
+        tokio::time::timeout(limit, opening)
+            .await
+            .unwrap_or_else(|_| Err(timeout()))
+    }
+
+    /// Whether a target that speaks TLS chose HTTP/2 when it was asked (RFC 7301). It is asked with the first connection.
+    pub(super) async fn chose_http2(
+        &self,
+        worker: usize,
+        config: &UpstreamConfig,
+        keep: Keep,
+    ) -> Result<bool, UpstreamError> {
+        let limit = config.connect_timeout;
+        let Some(slot) = self.slots.get(worker) else {
+            return Ok(false);
+        };
+        if let known @ (CHOSE_HTTP1 | CHOSE_H2) = self.agreed.load(Ordering::Relaxed) {
+            return Ok(known == CHOSE_H2);
+        }
+        let stream = self.dial(limit, &[H2, HTTP1]).await?;
+        let is_h2 = stream.protocol() == Some(H2);
+        if is_h2 {
+            let opening = slot
+                .multiplexed
+                .open(TokioIo::new(stream), config, &self.address);
+            let opened = tokio::time::timeout(limit, opening).await;
+            opened.unwrap_or_else(|_| Err(self.timed_out(limit)))?;
+        } else {
+            let connection = self.speak_http1(stream).await?;
+            self.keep(worker, connection.sender, keep);
+        }
+        let chosen = if is_h2 { CHOSE_H2 } else { CHOSE_HTTP1 };
+        self.agreed.store(chosen, Ordering::Relaxed);
+        Ok(is_h2)
+    }
+
+    pub(super) fn is_secure(&self) -> bool {
+        self.config.tls.is_some()
+    }
+
+    fn no_http2(&self) -> UpstreamError {
+        UpstreamError::Tls {
+            target: Arc::clone(&self.address),
+            source: std::io::Error::other("it does not speak HTTP/2"),
+        }
+    }
+
+    fn timed_out(&self, limit: Duration) -> UpstreamError {
+        UpstreamError::ConnectTimeout {
+            target: Arc::clone(&self.address),
+            limit,
+        }
+    }
+
+    /// A connection, which offers these protocols if it speaks TLS.
+    async fn dial(&self, limit: Duration, offered: &[&[u8]]) -> Result<Stream, UpstreamError> {
         let failed = |error| {
             let target = Arc::clone(&self.address);
             match error {
@@ -97,27 +221,11 @@ impl Target {
                 ConnectError::Tls(source) => UpstreamError::Tls { target, source },
             }
         };
-        let connecting = tls::connect(&self.config, &[b"http/1.1"]);
-        let stream = match tokio::time::timeout(limit, connecting).await {
-            Ok(connected) => connected.map_err(failed)?,
-            Err(_) => {
-                return Err(UpstreamError::ConnectTimeout {
-                    target: Arc::clone(&self.address),
-                    limit,
-                });
-            }
-        };
-        let (sender, connection) = http1::Builder::new()
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(|source| UpstreamError::of(source, &self.address))?;
-        let address = Arc::clone(&self.address);
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(target = %address, %error, "connection to upstream ended");
-            }
-        });
-        Ok(Connection { sender, idle: None })
+        let connecting = tls::connect(&self.config, offered);
+        match tokio::time::timeout(limit, connecting).await {
+            Ok(connected) => connected.map_err(failed),
+            Err(_) => Err(self.timed_out(limit)),
+        }
     }
 
     fn keep(&self, worker: usize, sender: SendRequest<Body>, keep: Keep) {
@@ -139,8 +247,9 @@ impl Target {
     /// Closes connections that have been idle for too long, of all workers.
     pub(super) fn sweep(&self, keep: Keep) {
         let now = self.clock.now();
-        for slot in &self.idle {
-            let mut idle = slot.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for slot in &self.slots {
+            slot.multiplexed.sweep(now, keep.idle_timeout);
+            let mut idle = slot.idle.lock().unwrap_or_else(PoisonError::into_inner);
             idle.retain(|entry| {
                 !entry.sender.is_closed() && now.saturating_sub(entry.since) <= keep.idle_timeout
             });
@@ -150,17 +259,18 @@ impl Target {
     /// Idle connections of all workers.
     #[must_use]
     pub fn idle_connections(&self) -> usize {
-        self.idle
-            .iter()
-            .map(|slot| slot.0.lock().unwrap_or_else(PoisonError::into_inner).len())
-            .sum()
+        let idle = |slot: &Slot| {
+            let idle = slot.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            idle.len() + slot.multiplexed.idle()
+        };
+        self.slots.iter().map(idle).sum()
     }
 
     fn slot(&self, worker: usize) -> Option<MutexGuard<'_, VecDeque<Idle>>> {
         Some(
-            self.idle
+            self.slots
                 .get(worker)?
-                .0
+                .idle
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner),
         )

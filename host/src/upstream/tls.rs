@@ -55,7 +55,6 @@ pub(super) async fn connect(
 
 impl Stream {
     /// The protocol that the target chose in ALPN.
-    #[expect(dead_code, reason = "only one protocol is offered yet")]
     pub(super) fn protocol(&self) -> Option<&[u8]> {
         match self {
             Self::Plain(_) => None,

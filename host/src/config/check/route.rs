@@ -11,7 +11,9 @@ use crate::config::condition::HeaderKey;
 use crate::config::defaults as default;
 use crate::config::entry::Entry;
 use crate::config::file::{ConditionsFile, RouteFile};
-use crate::config::resolved::{ConditionConfig, PathConfig, Position, RouteConfig};
+use crate::config::resolved::{
+    ConditionConfig, PathConfig, Position, RouteConfig, UpgradeProtocol,
+};
 
 /// No upload is larger; the size is counted while it streams, so it costs no memory.
 const MAX_REQUEST_BODY: u64 = 1 << 40;
@@ -85,8 +87,31 @@ impl Checker<'_> {
             path: path?,
             path_change,
             origin: origin?,
+            upgrade: self.upgrade(table),
+            tunnel_idle_timeout: self.duration(
+                place,
+                &file.tunnel_idle_timeout,
+                default::DEFAULT_ROUTE_TUNNEL_IDLE_TIMEOUT,
+                TIMEOUT,
+            ),
             position: here,
         })
+    }
+
+    /// Where no upstream answers, there is no connection that a client could take over.
+    fn upgrade(&mut self, table: &Entry<'_, RouteFile>) -> Vec<UpgradeProtocol> {
+        let Entry { file, place, .. } = table;
+        self.distinct(place, file.upgrade.as_ref(), |_| "websocket".to_owned());
+        let protocols: Vec<_> = file.upgrade.iter().flatten().collect();
+        let is_local = file.responder.is_some() || file.redirect.is_some();
+        if let Some(first) = protocols.first().filter(|_| is_local) {
+            self.report.at(
+                &place.at(first),
+                "only a route to an upstream can be upgraded",
+                Some("name an `upstream`, or remove `upgrade`".to_owned()),
+            );
+        }
+        protocols.iter().map(|word| word.get_ref().0).collect()
     }
 
     /// A pattern or a regular expression.

@@ -1,13 +1,19 @@
 //! `[upstream.NAME]`
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Checker;
 use super::quantity::TIMEOUT;
 use crate::config::defaults as default;
 use crate::config::entry::Entry;
 use crate::config::file::UpstreamFile;
-use crate::config::resolved::UpstreamConfig;
+use crate::config::resolved::{UpstreamConfig, UpstreamProtocol};
+
+/// More pings than that are an attack to some servers.
+const PING_INTERVAL: RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(24 * 60 * 60);
 
 impl Checker<'_> {
     pub(super) fn upstreams(&mut self, tables: &[Entry<'_, UpstreamFile>]) -> Vec<UpstreamConfig> {
@@ -54,6 +60,19 @@ impl Checker<'_> {
                 TIMEOUT,
             ),
             total_timeout,
+            protocol: file.protocol.map_or(UpstreamProtocol::Auto, |word| word.0),
+            max_streams: self.count(
+                place,
+                &file.max_streams,
+                default::DEFAULT_UPSTREAM_MAX_STREAMS,
+                1..=10_000,
+            ),
+            ping_interval: self.duration(
+                place,
+                &file.ping_interval,
+                default::DEFAULT_UPSTREAM_PING_INTERVAL,
+                PING_INTERVAL,
+            ),
             // None is meant: every request has a connection of its own.
             max_idle: self.count(
                 place,

@@ -10,7 +10,7 @@ use crate::config::address::Host;
 use crate::config::condition::{ConditionValue, HeaderKey};
 use crate::config::path::{PathPattern, PathRegex};
 use crate::config::units::{DurationText, SizeText};
-use crate::config::values::{Method, Name, Share};
+use crate::config::values::{Method, Name, Share, UpgradeWord};
 
 /// Conditions, by what they are on.
 pub(in crate::config) type ConditionsFile<K> = Option<BTreeMap<K, Spanned<ConditionValue>>>;
@@ -55,6 +55,10 @@ pub(in crate::config) struct RouteFile {
     pub(in crate::config) mirror: Field<MirrorFile>,
     /// From the request's head to the response's head.
     pub(in crate::config) timeout: Field<DurationText>,
+    /// Protocols that a client may change to.
+    pub(in crate::config) upgrade: Option<Vec<Spanned<UpgradeWord>>>,
+    /// How long nothing may be said on a tunnel.
+    pub(in crate::config) tunnel_idle_timeout: Field<DurationText>,
     /// Most bytes of a request body.
     pub(in crate::config) max_request_body: Field<SizeText>,
 }

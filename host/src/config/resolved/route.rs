@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Position;
+use super::{Position, UpgradeProtocol};
 use crate::config::template::Template;
 
 /// `[[route]]`
@@ -36,6 +36,10 @@ pub struct RouteConfig {
     pub mirror: Option<MirrorConfig>,
     /// From the request's head to the response's head. Default 60 s.
     pub timeout: Duration,
+    /// Protocols that a client may change to. Default none.
+    pub upgrade: Vec<UpgradeProtocol>,
+    /// How long nothing may be said on a tunnel. Default 5 min.
+    pub tunnel_idle_timeout: Duration,
     /// Most bytes of a request body. Default 16 MiB.
     pub max_request_body: u64,
     /// Where the route stands.

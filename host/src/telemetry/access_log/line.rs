@@ -62,6 +62,9 @@ impl<'a> Line<'a> {
         if let Some(time) = exchange.upstream_time {
             write!(out, ",\"upstream_ms\":{}", Millis(time))?;
         }
+        if let Some(status) = exchange.grpc_status {
+            write!(out, ",\"grpc_status\":{status}")?;
+        }
         out.push_str(if exchange.complete {
             "}"
         } else {
@@ -96,6 +99,9 @@ impl<'a> Line<'a> {
         })?;
         if let Some(time) = exchange.upstream_time {
             write!(out, " upstream_time={}ms", Millis(time))?;
+        }
+        if let Some(status) = exchange.grpc_status {
+            write!(out, " grpc_status={status}")?;
         }
         if !exchange.complete {
             out.push_str(" aborted");

@@ -21,6 +21,7 @@ pub struct RouteMetrics {
     requests: IntCounterVec,
     /// By source and class, made when first needed: most routes see a handful of codes.
     codes: [[OnceLock<Box<Class>>; 5]; SOURCES],
+    grpc: IntCounterVec,
     duration: Histogram,
     request_bytes: IntCounter,
     response_bytes: IntCounter,
@@ -30,6 +31,7 @@ pub struct RouteMetrics {
 impl RouteMetrics {
     pub(super) fn new(
         requests: IntCounterVec,
+        grpc: IntCounterVec,
         duration: Histogram,
         request_bytes: IntCounter,
         response_bytes: IntCounter,
@@ -39,6 +41,7 @@ impl RouteMetrics {
         Self {
             requests,
             codes,
+            grpc,
             duration,
             request_bytes,
             response_bytes,
@@ -77,6 +80,16 @@ impl RouteMetrics {
         }
     }
 
+    /// A call of gRPC ended.
+    pub fn ended_with_grpc(&self, status: u16) {
+        // There are 17 codes; what else a server sends is one label.
+        let code = match status {
+            0..=16 => status.to_string(),
+            _ => "other".to_owned(),
+        };
+        self.grpc.with_label_values(&[code.as_str()]).inc();
+    }
+
     fn count(&self, status: u16, source: Option<Source>) {
         let (class, code) = (usize::from(status / 100), usize::from(status % 100));
         let classes = self.codes.get(source_index(source));
@@ -103,6 +116,7 @@ impl Handle for RouteMetrics {
     fn collectors(&self) -> Vec<Box<dyn Collector>> {
         vec![
             Box::new(self.requests.clone()),
+            Box::new(self.grpc.clone()),
             Box::new(self.duration.clone()),
             Box::new(self.request_bytes.clone()),
             Box::new(self.response_bytes.clone()),
