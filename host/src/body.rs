@@ -30,6 +30,8 @@ pub enum BodyError {
     Timeout,
     /// The connection that it came from failed.
     Broken(hyper::Error),
+    /// The plugin that it passes through failed; the log says how.
+    Plugin(Arc<str>),
 }
 
 impl fmt::Display for BodyError {
@@ -38,6 +40,7 @@ impl fmt::Display for BodyError {
             Self::TooLarge => f.write_str("the body is larger than allowed"),
             Self::Timeout => f.write_str("no bytes of the body came in time"),
             Self::Broken(_) => f.write_str("the body broke off"),
+            Self::Plugin(name) => write!(f, "plugin {name:?} failed on the body"),
         }
     }
 }
@@ -46,7 +49,7 @@ impl StdError for BodyError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match self {
             Self::Broken(error) => Some(error),
-            Self::TooLarge | Self::Timeout => None,
+            Self::TooLarge | Self::Timeout | Self::Plugin(_) => None,
         }
     }
 }
@@ -66,6 +69,7 @@ enum Kind {
     Stream(Box<Stream>),
     Tapped(Box<Tapped>),
     Recorded(Recorded),
+    Pipe(Box<dyn Pipe>),
 }
 
 /// A body that somebody listens to.
@@ -87,6 +91,22 @@ pub trait Tap: Send + Sync {
 impl fmt::Debug for dyn Tap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Tap")
+    }
+}
+
+/// A body that is made from another one while it is read.
+pub trait Pipe: Send {
+    /// The next frame; as [`HttpBody::poll_frame`].
+    fn poll_frame(&mut self, cx: &mut Context<'_>)
+    -> Poll<Option<Result<Frame<Bytes>, BodyError>>>;
+
+    /// Whether it is known that nothing more comes.
+    fn is_end_stream(&self) -> bool;
+}
+
+impl fmt::Debug for dyn Pipe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Pipe")
     }
 }
 
@@ -189,6 +209,12 @@ impl Body {
         Self(Kind::Stream(Box::new(stream)))
     }
 
+    /// A body that is made from another one; its length is not known.
+    #[must_use]
+    pub fn piped(pipe: impl Pipe + 'static) -> Self {
+        Self(Kind::Pipe(Box::new(pipe)))
+    }
+
     /// Reads all of it.
     ///
     /// # Errors
@@ -198,7 +224,7 @@ impl Body {
             Kind::Empty => return Ok((Bytes::new(), HeaderMap::new())),
             Kind::Whole(bytes) if bytes.len() > limit => return Err(BodyError::TooLarge),
             Kind::Whole(bytes) => return Ok((bytes, HeaderMap::new())),
-            Kind::Stream(_) | Kind::Tapped(_) | Kind::Recorded(_) => self,
+            Kind::Stream(_) | Kind::Tapped(_) | Kind::Recorded(_) | Kind::Pipe(_) => self,
         };
         if stream.size_hint().lower() > limit as u64 {
             return Err(BodyError::TooLarge);
@@ -339,6 +365,7 @@ impl HttpBody for Body {
             Kind::Stream(stream) => stream.poll_frame(cx),
             Kind::Tapped(tapped) => tapped.poll_frame(cx),
             Kind::Recorded(recorded) => recorded.poll_frame(cx),
+            Kind::Pipe(pipe) => pipe.poll_frame(cx),
         }
     }
 
@@ -349,6 +376,7 @@ impl HttpBody for Body {
             Kind::Stream(stream) => stream.done || stream.incoming.is_end_stream(),
             Kind::Tapped(tapped) => tapped.body.is_end_stream(),
             Kind::Recorded(recorded) => recorded.is_end_stream(),
+            Kind::Pipe(pipe) => pipe.is_end_stream(),
         }
     }
 
@@ -359,6 +387,7 @@ impl HttpBody for Body {
             Kind::Stream(stream) => stream.incoming.size_hint(),
             Kind::Tapped(tapped) => tapped.body.size_hint(),
             Kind::Recorded(recorded) => recorded.size_hint(),
+            Kind::Pipe(_) => SizeHint::default(),
         }
     }
 }

@@ -19,6 +19,7 @@ pub trait Recorder: Send + Sync {
 }
 
 /// All facts about one request and its response.
+#[derive(Clone)]
 pub struct Exchange {
     /// Names the exchange in logs.
     pub id: RequestId,
@@ -88,6 +89,14 @@ pub struct Exchange {
 }
 
 impl Exchange {
+    /// The facts as they are now, for a body that goes on while the exchange itself is elsewhere. Nobody records them.
+    #[must_use]
+    pub fn facts(&self) -> Box<Self> {
+        let mut facts = Box::new(self.clone());
+        facts.recorder = None;
+        facts
+    }
+
     /// Time since the beginning.
     #[must_use]
     pub fn elapsed(&self) -> Duration {

@@ -1,7 +1,7 @@
 //! Plugins: sandboxed components that decide about requests and responses.
 //!
 //! `component` turns bytes into linked code, `Plugin` adds configuration and grants, `instance` is one live guest,
-//! `phases` calls it, `chain` is the ordered plugins of a route. What guests may call is in `host`, over `ports`.
+//! `phases` calls it, `stream` pipes a body through it, `chain` is the ordered plugins of a route. What guests may call is in `host`, over `ports`.
 
 mod bindings;
 mod cache;
@@ -16,6 +16,7 @@ mod phases;
 mod pool;
 mod ports;
 mod state;
+mod stream;
 mod verdict;
 mod wasi;
 
@@ -194,7 +195,9 @@ impl Plugin {
     pub fn has_phases(&self) -> bool {
         let exports = &self.linked.exports;
         let request = exports.request.is_some() || exports.request_body.is_some();
-        request || exports.response.is_some() || exports.response_body.is_some()
+        let response = exports.response.is_some() || exports.response_body.is_some();
+        let streams = exports.request_stream.is_some() || exports.response_stream.is_some();
+        request || response || streams
     }
 
     /// The phases that are called.
@@ -210,11 +213,23 @@ impl Plugin {
     }
 
     fn sees_requests(&self) -> bool {
-        self.calls(PluginPhase::Request) || self.calls(PluginPhase::RequestBody)
+        self.calls(PluginPhase::Request)
+            || self.calls(PluginPhase::RequestBody)
+            || self.streams_requests()
     }
 
     fn sees_responses(&self) -> bool {
-        self.calls(PluginPhase::Response) || self.calls(PluginPhase::ResponseBody)
+        self.calls(PluginPhase::Response)
+            || self.calls(PluginPhase::ResponseBody)
+            || self.streams_responses()
+    }
+
+    fn streams_requests(&self) -> bool {
+        self.calls(PluginPhase::RequestStream)
+    }
+
+    fn streams_responses(&self) -> bool {
+        self.calls(PluginPhase::ResponseStream)
     }
 
     /// Whether a phase is exported and has something to do.
@@ -230,6 +245,12 @@ impl Plugin {
             }
             PluginPhase::ResponseBody => {
                 exports.response_body.is_some() && !unused.contains(Phases::RESPONSE_BODY)
+            }
+            PluginPhase::RequestStream | PluginPhase::RequestChunk => {
+                exports.request_stream.is_some() && !unused.contains(Phases::REQUEST_STREAM)
+            }
+            PluginPhase::ResponseStream | PluginPhase::ResponseChunk => {
+                exports.response_stream.is_some() && !unused.contains(Phases::RESPONSE_STREAM)
             }
             PluginPhase::Respond => exports.responder.is_some(),
         }

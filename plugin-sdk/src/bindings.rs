@@ -30,7 +30,7 @@ pub mod lifecycle {
 
 // One module per phase; the names are those of `export!`.
 macro_rules! phase {
-    ($module:ident, $interface:ident, $world:literal, $inline:literal, $macro_name:literal) => {
+    ($module:ident, $interface:ident, $world:literal, $inline:literal, $macro_name:literal $(, $type:ident)?) => {
         pub mod $module {
             wit_bindgen::generate!({
                 path: "../wit",
@@ -42,6 +42,7 @@ macro_rules! phase {
                 default_bindings_module: "postern_plugin",
             });
             pub use exports::postern::plugin::$interface::Guest;
+            $(pub use exports::postern::plugin::$interface::$type;)?
         }
     };
 }
@@ -73,6 +74,22 @@ phase!(
     "postern:sdk/response-body-export",
     "package postern:sdk; world response-body-export { export postern:plugin/response-body-phase@0.1.0; }",
     "export_response_body"
+);
+phase!(
+    request_stream,
+    request_stream_phase,
+    "postern:sdk/request-stream-export",
+    "package postern:sdk; world request-stream-export { export postern:plugin/request-stream-phase@0.1.0; }",
+    "export_request_stream",
+    RequestStreamVerdict
+);
+phase!(
+    response_stream,
+    response_stream_phase,
+    "postern:sdk/response-stream-export",
+    "package postern:sdk; world response-stream-export { export postern:plugin/response-stream-phase@0.1.0; }",
+    "export_response_stream",
+    ResponseStreamVerdict
 );
 phase!(
     responder,

@@ -1,12 +1,14 @@
 //! Typed configuration: reads a plugin's `config` table, and says where and what is wrong in words for the operator.
 
 mod error;
+mod size;
 mod value;
 
 use std::time::Duration;
 
 use serde::de::{DeserializeOwned, Error};
 use serde::{Deserialize, Deserializer};
+pub use size::optional_size;
 use value::Value;
 
 /// The config of a plugin without settings: any key is an error.

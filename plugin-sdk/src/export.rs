@@ -5,14 +5,14 @@ use std::marker::PhantomData;
 use std::thread::LocalKey;
 
 use crate::{
-    Interest, Plugin, RequestBodyPhase, RequestPhase, Responder, ResponseBodyPhase, ResponsePhase,
-    config,
+    Interest, Plugin, RequestBodyPhase, RequestPhase, RequestStreamPhase, Responder,
+    ResponseBodyPhase, ResponsePhase, ResponseStreamPhase, config,
 };
 
 /// Makes a component of a plugin: `export!(MyPlugin: request, response);`, once per crate.
 ///
-/// After the type come the phases, at least one: `request`, `request_body`, `response`, `response_body`, `responder`. Only they are
-/// exported, and only they are called. It is a compile error to name a phase whose trait the plugin does not
+/// After the type come the phases, at least one: `request`, `request_body`, `response`, `response_body`, `request_stream`,
+/// `response_stream`, `responder`. Only they are exported, and only they are called. It is a compile error to name a phase whose trait the plugin does not
 /// implement, and to implement one that is not named.
 ///
 /// ```compile_fail
@@ -42,6 +42,8 @@ macro_rules! export {
             $crate::export!(@listed $plugin, PHASES, REQUEST_BODY, "request_body");
             $crate::export!(@listed $plugin, PHASES, RESPONSE, "response");
             $crate::export!(@listed $plugin, PHASES, RESPONSE_BODY, "response_body");
+            $crate::export!(@listed $plugin, PHASES, REQUEST_STREAM, "request_stream");
+            $crate::export!(@listed $plugin, PHASES, RESPONSE_STREAM, "response_stream");
             $crate::export!(@listed $plugin, PHASES, RESPONDER, "responder");
             $($crate::export!(@implemented $plugin, $phase);)+
         };
@@ -58,7 +60,7 @@ macro_rules! export {
                 }
             }
             $crate::__private::lifecycle::export_lifecycle!(Component with_types_in $crate::__private::lifecycle);
-            $($crate::export!(@phase $phase);)+
+            $($crate::export!(@phase $plugin, $phase);)+
         };
     };
 
@@ -73,10 +75,13 @@ macro_rules! export {
     (@implemented $plugin:ty, request_body) => { $crate::export!(@implements $plugin, RequestBodyPhase); };
     (@implemented $plugin:ty, response) => { $crate::export!(@implements $plugin, ResponsePhase); };
     (@implemented $plugin:ty, response_body) => { $crate::export!(@implements $plugin, ResponseBodyPhase); };
+    (@implemented $plugin:ty, request_stream) => { $crate::export!(@implements $plugin, RequestStreamPhase); };
+    (@implemented $plugin:ty, response_stream) => { $crate::export!(@implements $plugin, ResponseStreamPhase); };
     (@implemented $plugin:ty, responder) => { $crate::export!(@implements $plugin, Responder); };
     (@implemented $plugin:ty, $other:ident) => {
         compile_error!(concat!(
-            "`", stringify!($other), "` is no phase: use request, request_body, response, response_body, responder"
+            "`", stringify!($other), "` is no phase: use request, request_body, response, response_body, request_stream, \
+             response_stream, responder"
         ));
     };
     (@implements $plugin:ty, $phase:ident) => {
@@ -86,7 +91,7 @@ macro_rules! export {
         };
     };
 
-    (@phase request) => {
+    (@phase $plugin:ty, request) => {
         impl $crate::__private::request::Guest for Component {
             fn on_request(head: $crate::RequestHead) -> $crate::RequestVerdict {
                 $crate::__private::with(&INSTANCE, |plugin| $crate::RequestPhase::on_request(plugin, head))
@@ -94,7 +99,7 @@ macro_rules! export {
         }
         $crate::__private::request::export_request!(Component with_types_in $crate::__private::request);
     };
-    (@phase request_body) => {
+    (@phase $plugin:ty, request_body) => {
         impl $crate::__private::request_body::Guest for Component {
             fn on_request_body(body: Vec<u8>) -> $crate::RequestVerdict {
                 $crate::__private::with(&INSTANCE, |plugin| $crate::RequestBodyPhase::on_request_body(plugin, body))
@@ -102,7 +107,7 @@ macro_rules! export {
         }
         $crate::__private::request_body::export_request_body!(Component with_types_in $crate::__private::request_body);
     };
-    (@phase response) => {
+    (@phase $plugin:ty, response) => {
         impl $crate::__private::response::Guest for Component {
             fn on_response(head: $crate::ResponseHead) -> $crate::ResponseVerdict {
                 $crate::__private::with(&INSTANCE, |plugin| $crate::ResponsePhase::on_response(plugin, head))
@@ -110,7 +115,7 @@ macro_rules! export {
         }
         $crate::__private::response::export_response!(Component with_types_in $crate::__private::response);
     };
-    (@phase response_body) => {
+    (@phase $plugin:ty, response_body) => {
         impl $crate::__private::response_body::Guest for Component {
             fn on_response_body(body: Vec<u8>, trailers: Vec<$crate::Header>) -> $crate::ResponseVerdict {
                 $crate::__private::with(&INSTANCE, |plugin| {
@@ -122,7 +127,55 @@ macro_rules! export {
             Component with_types_in $crate::__private::response_body
         );
     };
-    (@phase responder) => {
+    (@phase $plugin:ty, request_stream) => {
+        ::std::thread_local! {
+            static REQUEST_BODY: $crate::__private::BodyCell<<$plugin as $crate::RequestStreamPhase>::Body> =
+                const { $crate::__private::BodyCell::new(None) };
+        }
+        impl $crate::__private::request_stream::Guest for Component {
+            fn on_request_stream(head: $crate::RequestHead) -> $crate::__private::request_stream::RequestStreamVerdict {
+                let has_body = head.has_body;
+                let verdict = $crate::__private::with(&INSTANCE, |plugin| {
+                    $crate::RequestStreamPhase::on_request_stream(plugin, head)
+                });
+                $crate::__private::open_request(&REQUEST_BODY, has_body, verdict)
+            }
+            fn on_request_chunk(chunk: Vec<u8>) -> Result<Vec<u8>, String> {
+                $crate::__private::chunk(&REQUEST_BODY, chunk)
+            }
+            fn on_request_end(trailers: Vec<$crate::Header>) -> Result<$crate::StreamEnd, String> {
+                $crate::__private::end(&REQUEST_BODY, trailers)
+            }
+        }
+        $crate::__private::request_stream::export_request_stream!(
+            Component with_types_in $crate::__private::request_stream
+        );
+    };
+    (@phase $plugin:ty, response_stream) => {
+        ::std::thread_local! {
+            static RESPONSE_BODY: $crate::__private::BodyCell<<$plugin as $crate::ResponseStreamPhase>::Body> =
+                const { $crate::__private::BodyCell::new(None) };
+        }
+        impl $crate::__private::response_stream::Guest for Component {
+            fn on_response_stream(head: $crate::ResponseHead) -> $crate::__private::response_stream::ResponseStreamVerdict {
+                let has_body = head.has_body;
+                let verdict = $crate::__private::with(&INSTANCE, |plugin| {
+                    $crate::ResponseStreamPhase::on_response_stream(plugin, head)
+                });
+                $crate::__private::open_response(&RESPONSE_BODY, has_body, verdict)
+            }
+            fn on_response_chunk(chunk: Vec<u8>) -> Result<Vec<u8>, String> {
+                $crate::__private::chunk(&RESPONSE_BODY, chunk)
+            }
+            fn on_response_end(trailers: Vec<$crate::Header>) -> Result<$crate::StreamEnd, String> {
+                $crate::__private::end(&RESPONSE_BODY, trailers)
+            }
+        }
+        $crate::__private::response_stream::export_response_stream!(
+            Component with_types_in $crate::__private::response_stream
+        );
+    };
+    (@phase $plugin:ty, responder) => {
         impl $crate::__private::responder::Guest for Component {
             fn respond(head: $crate::RequestHead, body: Vec<u8>) -> Result<$crate::Reply, String> {
                 $crate::__private::with(&INSTANCE, |plugin| $crate::Responder::respond(plugin, head, body))
@@ -166,6 +219,8 @@ pub trait NotImplemented {
     const REQUEST_BODY: bool = false;
     const RESPONSE: bool = false;
     const RESPONSE_BODY: bool = false;
+    const REQUEST_STREAM: bool = false;
+    const RESPONSE_STREAM: bool = false;
     const RESPONDER: bool = false;
 }
 
@@ -185,6 +240,14 @@ impl<P: ResponsePhase> Probe<P> {
 
 impl<P: ResponseBodyPhase> Probe<P> {
     pub const RESPONSE_BODY: bool = true;
+}
+
+impl<P: RequestStreamPhase> Probe<P> {
+    pub const REQUEST_STREAM: bool = true;
+}
+
+impl<P: ResponseStreamPhase> Probe<P> {
+    pub const RESPONSE_STREAM: bool = true;
 }
 
 impl<P: Responder> Probe<P> {

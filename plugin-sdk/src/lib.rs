@@ -78,24 +78,31 @@ mod reply;
 mod request;
 mod response;
 pub mod store;
+mod stream;
 #[cfg(all(feature = "testing", not(target_arch = "wasm32")))]
 pub mod testing;
 
 pub use bindings::imports::postern::plugin::types::{
     Header, HeaderEdit, HttpVersion, IpAddress, Method, Reply, RequestEdits, RequestHead,
-    RequestVerdict, ResponseEdits, ResponseHead, ResponseVerdict, Scheme, Source,
+    RequestVerdict, ResponseEdits, ResponseHead, ResponseVerdict, Scheme, Source, StreamEnd,
 };
 pub use bindings::lifecycle::{HeaderSelection, Interest, Phases};
 pub use config::NoConfig;
 pub use plugin::{
     Plugin, RequestBodyPhase, RequestPhase, Responder, ResponseBodyPhase, ResponsePhase,
 };
+pub use stream::{
+    BodyStream, RequestStreamPhase, RequestStreamVerdict, ResponseStreamPhase,
+    ResponseStreamVerdict, StreamVerdict,
+};
 
 /// For `export!` only; no part of the interface.
 #[doc(hidden)]
 pub mod __private {
     pub use crate::bindings::{
-        lifecycle, request, request_body, responder, response, response_body,
+        lifecycle, request, request_body, request_stream, responder, response, response_body,
+        response_stream,
     };
     pub use crate::export::{Cell, NotImplemented, Probe, configure, is_listed, with};
+    pub use crate::stream::cell::{BodyCell, chunk, end, open_request, open_response};
 }

@@ -26,14 +26,41 @@ use crate::limits::Limit;
 use crate::log::Level;
 use crate::outbound::{OutboundError, OutboundRequest, OutboundResponse};
 use crate::{
-    Header, Interest, Method, Phases, Plugin, RequestHead, RequestPhase, RequestVerdict,
-    ResponseHead, ResponsePhase, ResponseVerdict, Source,
+    BodyStream, Header, Interest, Method, Phases, Plugin, RequestHead, RequestPhase,
+    RequestStreamPhase, RequestStreamVerdict, RequestVerdict, ResponseHead, ResponsePhase,
+    ResponseStreamPhase, ResponseStreamVerdict, ResponseVerdict, Source, StreamVerdict,
 };
 use state::{FakeKey, with};
 
 /// Makes a plugin as the gateway would, from the JSON of its `config` table. The error is what the operator would read.
 pub fn configure<P: Plugin>(config: &str) -> Result<P, String> {
     P::configure(crate::config::parse(config)?)
+}
+
+/// Hands a body over in these pieces, and returns all that comes out. The error is the one that breaks the body off.
+///
+/// A plugin must not depend on where a body is cut: compare `pieces` of one byte with the whole.
+///
+/// ```
+/// # use postern_plugin::{BodyStream, testing::stream};
+/// struct Loud;
+/// impl BodyStream for Loud {
+///     fn on_chunk(&mut self, chunk: Vec<u8>) -> Result<Vec<u8>, String> {
+///         Ok(chunk.to_ascii_uppercase())
+///     }
+/// }
+/// assert_eq!(stream(Loud, b"a body".chunks(1)).as_deref(), Ok(&b"A BODY"[..]));
+/// ```
+pub fn stream<'a>(
+    mut body: impl BodyStream,
+    pieces: impl IntoIterator<Item = &'a [u8]>,
+) -> Result<Vec<u8>, String> {
+    let mut all = Vec::new();
+    for piece in pieces {
+        all.extend(body.on_chunk(piece.to_vec())?);
+    }
+    all.extend(body.on_end(Vec::new())?.chunk);
+    Ok(all)
 }
 
 /// The fake host of the current thread. All setters return it, so that they chain.
@@ -112,6 +139,40 @@ impl Host {
             return ResponseVerdict::Next;
         }
         plugin.on_response(self.response_head(&interest, status, headers))
+    }
+
+    /// Asks the request stream phase as the gateway would, for a request with a body.
+    pub fn on_request_stream<P: RequestStreamPhase>(
+        &self,
+        plugin: &P,
+    ) -> RequestStreamVerdict<P::Body> {
+        let interest = plugin.interest();
+        if interest.unused & Phases::REQUEST_STREAM == Phases::REQUEST_STREAM {
+            return StreamVerdict::Next;
+        }
+        plugin.on_request_stream(RequestHead {
+            has_body: true,
+            ..self.request_head(&interest)
+        })
+    }
+
+    /// The same for the response stream phase, with a response of an upstream. Answers to HEAD, and 204 and 304, have no
+    /// body.
+    pub fn on_response_stream<P: ResponseStreamPhase>(
+        &self,
+        plugin: &P,
+        status: u16,
+        headers: &[(&str, &str)],
+    ) -> ResponseStreamVerdict<P::Body> {
+        let interest = plugin.interest();
+        if interest.unused & Phases::RESPONSE_STREAM == Phases::RESPONSE_STREAM {
+            return StreamVerdict::Next;
+        }
+        let bodiless = matches!(status, 204 | 304) || with(|state| state.method == Method::Head);
+        plugin.on_response_stream(ResponseHead {
+            has_body: !bodiless,
+            ..self.response_head(&interest, status, headers)
+        })
     }
 
     /// Sets a parameter of the route's path pattern.

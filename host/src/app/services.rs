@@ -259,6 +259,7 @@ fn outbound_failure(error: UpstreamError) -> OutboundFailure {
         UpstreamError::Closed { .. }
         | UpstreamError::Switched { .. }
         | UpstreamError::Protocol { .. }
+        | UpstreamError::Plugin(_)
         | UpstreamError::RequestBody { .. } => OutboundFailure::Protocol(error.to_string()),
     }
 }
@@ -267,6 +268,6 @@ fn body_failure(error: BodyError) -> OutboundFailure {
     match error {
         BodyError::TooLarge => OutboundFailure::TooLarge,
         BodyError::Timeout => OutboundFailure::Timeout,
-        BodyError::Broken(_) => OutboundFailure::Protocol(error.to_string()),
+        BodyError::Broken(_) | BodyError::Plugin(_) => OutboundFailure::Protocol(error.to_string()),
     }
 }

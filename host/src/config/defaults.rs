@@ -64,6 +64,8 @@ pub const DEFAULT_BUDGET_OUTBOUND_CONCURRENCY: u32 = 256;
 pub const DEFAULT_BUDGET_REPLY_SIZE: usize = 1 << 20;
 /// `[plugin.NAME.budget] body-size`
 pub const DEFAULT_BUDGET_BODY_SIZE: usize = 1 << 20;
+/// `[plugin.NAME.budget] chunk-size`
+pub const DEFAULT_BUDGET_CHUNK_SIZE: usize = 256 << 10;
 /// `[plugin.NAME.budget] max-calls`
 pub const DEFAULT_BUDGET_MAX_CALLS: u32 = 10_000;
 

@@ -241,6 +241,8 @@ pub(super) struct BudgetFile {
     pub(super) reply_size: Field<SizeText>,
     /// Bodies that are handed to the plugin.
     pub(super) body_size: Field<SizeText>,
+    /// What a stream phase returns for one chunk.
+    pub(super) chunk_size: Field<SizeText>,
     /// Calls after which an instance is replaced.
     pub(super) max_calls: Field<u64>,
 }

@@ -245,6 +245,7 @@ fn of_budgets_and_routes() -> Vec<Row> {
         ),
         (budget, "reply-size", size(DEFAULT_BUDGET_REPLY_SIZE)),
         (budget, "body-size", size(DEFAULT_BUDGET_BODY_SIZE)),
+        (budget, "chunk-size", size(DEFAULT_BUDGET_CHUNK_SIZE)),
         (budget, "max-calls", DEFAULT_BUDGET_MAX_CALLS.to_string()),
         (route, "timeout", duration(DEFAULT_ROUTE_TIMEOUT)),
         (

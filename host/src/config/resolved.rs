@@ -264,6 +264,8 @@ pub struct BudgetConfig {
     pub reply_size: usize,
     /// Whole bodies handed to the plugin, and bodies of outbound responses. Default 1 MiB.
     pub body_size: usize,
+    /// What a stream phase returns for one chunk. Default 256 KiB.
+    pub chunk_size: usize,
     /// Calls after which an instance is replaced. Default 10,000.
     pub max_calls: u32,
 }

@@ -12,6 +12,8 @@ wasmtime::component::bindgen!({
             export postern:plugin/request-body-phase@0.1.0;
             export postern:plugin/response-phase@0.1.0;
             export postern:plugin/response-body-phase@0.1.0;
+            export postern:plugin/request-stream-phase@0.1.0;
+            export postern:plugin/response-stream-phase@0.1.0;
             export postern:plugin/responder@0.1.0;
         }
     ",

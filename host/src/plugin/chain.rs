@@ -106,7 +106,7 @@ impl Chain {
             let mut held = run.take_held(index);
             let mut deferred = Vec::new();
             let (returned, step) = plugin
-                .request_step(worker, &mut held, exchange, body, &mut deferred)
+                .request_side(worker, &mut held, exchange, body, &mut deferred)
                 .await;
             exchange = returned;
             if !deferred.is_empty() {
@@ -162,7 +162,7 @@ impl Chain {
             }
             let mut held = run.take_held(index);
             let (returned, step) = plugin
-                .response_step(worker, &mut held, exchange, response)
+                .response_side(worker, &mut held, exchange, response)
                 .await;
             exchange = returned;
             match step {
@@ -215,7 +215,7 @@ impl Run {
 }
 
 /// What one plugin made of a message.
-enum Step<M> {
+pub(super) enum Step<M> {
     Next(M),
     Reply(Reply),
     /// It failed; the message is as it was.
@@ -224,7 +224,7 @@ enum Step<M> {
 }
 
 impl Plugin {
-    async fn request_step(
+    pub(super) async fn request_step(
         &self,
         worker: &Worker,
         held: &mut Option<Instance>,
@@ -270,7 +270,7 @@ impl Plugin {
         }
     }
 
-    async fn response_step(
+    pub(super) async fn response_step(
         &self,
         worker: &Worker,
         held: &mut Option<Instance>,
@@ -365,7 +365,7 @@ impl Plugin {
 }
 
 /// Whether the client will get a body (RFC 9110, 6.4.1).
-fn has_body(exchange: &Exchange, head: &http::response::Parts, body: &Body) -> bool {
+pub(super) fn has_body(exchange: &Exchange, head: &http::response::Parts, body: &Body) -> bool {
     let bodiless = exchange.request.method == http::Method::HEAD
         || head.status == http::StatusCode::NO_CONTENT
         || head.status == http::StatusCode::NOT_MODIFIED;

@@ -25,6 +25,8 @@ pub(super) struct Exports {
     pub(super) request_body: Option<exports::request_body_phase::GuestIndices>,
     pub(super) response: Option<exports::response_phase::GuestIndices>,
     pub(super) response_body: Option<exports::response_body_phase::GuestIndices>,
+    pub(super) request_stream: Option<exports::request_stream_phase::GuestIndices>,
+    pub(super) response_stream: Option<exports::response_stream_phase::GuestIndices>,
     pub(super) responder: Option<exports::responder::GuestIndices>,
 }
 
@@ -256,6 +258,8 @@ fn check_exports(exported: &[&str]) -> Result<(), LoadError> {
             | "request-body-phase"
             | "response-phase"
             | "response-body-phase"
+            | "request-stream-phase"
+            | "response-stream-phase"
             | "responder" => {
                 phases += 1;
             }
@@ -290,6 +294,8 @@ fn find_exports(pre: &InstancePre<State>) -> Result<Exports, LoadError> {
         request_body: exports::request_body_phase::GuestIndices::new(pre).ok(),
         response: exports::response_phase::GuestIndices::new(pre).ok(),
         response_body: exports::response_body_phase::GuestIndices::new(pre).ok(),
+        request_stream: exports::request_stream_phase::GuestIndices::new(pre).ok(),
+        response_stream: exports::response_stream_phase::GuestIndices::new(pre).ok(),
         responder: exports::responder::GuestIndices::new(pre).ok(),
     })
 }

@@ -37,6 +37,8 @@ pub(super) struct Guests {
     pub(super) request_body: Option<exports::request_body_phase::Guest>,
     pub(super) response: Option<exports::response_phase::Guest>,
     pub(super) response_body: Option<exports::response_body_phase::Guest>,
+    pub(super) request_stream: Option<exports::request_stream_phase::Guest>,
+    pub(super) response_stream: Option<exports::response_stream_phase::Guest>,
     pub(super) responder: Option<exports::responder::Guest>,
 }
 
@@ -255,6 +257,8 @@ fn load_guests(
         request_body: load!(request_body),
         response: load!(response),
         response_body: load!(response_body),
+        request_stream: load!(request_stream),
+        response_stream: load!(response_stream),
         responder: load!(responder),
     })
 }

@@ -23,7 +23,7 @@ use crate::types;
 pub(super) struct Called<T> {
     pub(super) exchange: Box<Exchange>,
     pub(super) result: Result<T, CallError>,
-    nanos: u64,
+    pub(super) nanos: u64,
 }
 
 /// What becomes of the message.
@@ -192,53 +192,74 @@ impl Plugin {
         exchange: Box<Exchange>,
         call: impl AsyncFnOnce(&mut Instance, Mode) -> Result<T, CallError>,
     ) -> Called<T> {
+        let (called, instance) = self.lend(worker, held.take(), exchange, call).await;
+        match instance {
+            Some(instance) if self.isolated => *held = Some(instance),
+            Some(instance) => self.check_in(worker, instance),
+            None => {}
+        }
+        called
+    }
+
+    /// Calls an instance with the exchange. It comes back if the call went well.
+    pub(super) async fn lend<T>(
+        &self,
+        worker: &Worker,
+        held: Held,
+        exchange: Box<Exchange>,
+        call: impl AsyncFnOnce(&mut Instance, Mode) -> Result<T, CallError>,
+    ) -> (Called<T>, Held) {
         let begun = exchange.mark;
         let _turn = self.turn(worker).await;
-        let mut instance = match held.take() {
+        let mut instance = match held {
             Some(instance) => instance,
             None => match self.check_out(worker).await {
                 Ok(instance) => instance,
                 Err(error) => {
-                    return Called {
+                    let called = Called {
                         exchange,
                         result: Err(error),
                         nanos: 0,
                     };
+                    return (called, None);
                 }
             },
         };
-        let budget = &self.shared.budget;
-        let ticks = ticks(budget.cpu);
         instance.begin(exchange);
-        let result = if self.linked.suspends || self.shared.is_heavy() {
-            let call = call(&mut instance, Mode::Fiber(ticks));
-            match tokio::time::timeout(budget.wall, call).await {
-                Ok(result) => result,
-                Err(_) => Err(CallError::new(
-                    FailureReason::Wall,
-                    format!("the call took more than {:?} (budget.wall)", budget.wall),
-                )),
-            }
-        } else {
-            call(&mut instance, Mode::Inline(ticks)).await
-        };
+        let result = self.spend(&mut instance, call).await;
         let mut exchange = instance
             .end()
             .expect("the call borrowed the exchange and does not take it");
         exchange.mark = exchange.clock.now();
         let nanos = exchange.mark.saturating_sub(begun).as_nanos();
         let nanos = u64::try_from(nanos).unwrap_or(u64::MAX);
-        if result.is_ok() {
-            if self.isolated {
-                *held = Some(instance);
-            } else {
-                self.check_in(worker, instance);
-            }
-        }
-        Called {
+        let kept = result.is_ok().then_some(instance);
+        let called = Called {
             exchange,
             result,
             nanos,
+        };
+        (called, kept)
+    }
+
+    /// Calls an instance within the plugin's budgets of time.
+    pub(super) async fn spend<T>(
+        &self,
+        instance: &mut Instance,
+        call: impl AsyncFnOnce(&mut Instance, Mode) -> Result<T, CallError>,
+    ) -> Result<T, CallError> {
+        let budget = &self.shared.budget;
+        let ticks = ticks(budget.cpu);
+        if !(self.linked.suspends || self.shared.is_heavy()) {
+            return call(instance, Mode::Inline(ticks)).await;
+        }
+        let call = call(instance, Mode::Fiber(ticks));
+        match tokio::time::timeout(budget.wall, call).await {
+            Ok(result) => result,
+            Err(_) => Err(CallError::new(
+                FailureReason::Wall,
+                format!("the call took more than {:?} (budget.wall)", budget.wall),
+            )),
         }
     }
 
@@ -313,38 +334,44 @@ impl Plugin {
     }
 
     /// Records a call, in one place, however it ended.
-    fn settle<T>(
+    pub(super) fn settle<T>(
         &self,
         phase: Phase,
         called: Called<T>,
         outcome: impl FnOnce(&T) -> PluginOutcome,
     ) -> Called<T> {
-        let metrics = &self.shared.metrics;
         match &called.result {
-            Ok(verdict) => metrics.called(phase, outcome(verdict), called.nanos),
-            Err(error) => {
-                metrics.called(phase, PluginOutcome::Failed, called.nanos);
-                metrics.failed(error.reason.as_str());
-                error.log(
-                    self.name(),
-                    phase.as_str(),
-                    called.exchange.route.as_ref(),
-                    &called.exchange.id,
-                );
-                if error.reason == FailureReason::Cpu {
-                    self.shared
-                        .heavy
-                        .store(true, std::sync::atomic::Ordering::Relaxed);
-                }
+            Ok(verdict) => {
+                let metrics = &self.shared.metrics;
+                metrics.called(phase, outcome(verdict), called.nanos);
             }
+            Err(error) => self.failed(phase, error, called.nanos, &called.exchange),
         }
         called
+    }
+
+    /// Records a call that failed.
+    pub(super) fn failed(&self, phase: Phase, error: &CallError, nanos: u64, exchange: &Exchange) {
+        let metrics = &self.shared.metrics;
+        metrics.called(phase, PluginOutcome::Failed, nanos);
+        metrics.failed(error.reason.as_str());
+        error.log(
+            self.name(),
+            phase.as_str(),
+            exchange.route.as_ref(),
+            &exchange.id,
+        );
+        if error.reason == FailureReason::Cpu {
+            self.shared
+                .heavy
+                .store(true, std::sync::atomic::Ordering::Relaxed);
+        }
     }
 }
 
 /// The headers that a plugin asked for, copied: the exchange that they are in goes into the store for the call, and a
 /// few short copies are cheaper than counting references.
-struct Selected<'p> {
+pub(super) struct Selected<'p> {
     text: SmallVec<[u8; 512]>,
     fields: SmallVec<[(Name<'p>, Range<usize>); 4]>,
 }
@@ -355,7 +382,7 @@ enum Name<'p> {
 }
 
 impl<'p> Selected<'p> {
-    fn new(selection: &'p Selection, headers: &HeaderMap) -> Self {
+    pub(super) fn new(selection: &'p Selection, headers: &HeaderMap) -> Self {
         let mut selected = Self {
             text: SmallVec::new(),
             fields: SmallVec::new(),
@@ -386,7 +413,7 @@ impl<'p> Selected<'p> {
         start..self.text.len()
     }
 
-    fn params(&self) -> SmallVec<[HeaderParam<'_>; 8]> {
+    pub(super) fn params(&self) -> SmallVec<[HeaderParam<'_>; 8]> {
         let text = |range: &Range<usize>| self.text.get(range.clone()).unwrap_or_default();
         let fields = self.fields.iter().map(|(name, value)| HeaderParam {
             name: match name {
@@ -400,7 +427,7 @@ impl<'p> Selected<'p> {
 }
 
 /// What a request head borrows from: the exchange itself is in the store during the call.
-struct RequestFacts {
+pub(super) struct RequestFacts {
     method: http::Method,
     uri: http::Uri,
     authority: std::sync::Arc<str>,
@@ -412,7 +439,7 @@ struct RequestFacts {
 }
 
 impl RequestFacts {
-    fn of(exchange: &Exchange) -> Self {
+    pub(super) fn of(exchange: &Exchange) -> Self {
         Self {
             method: exchange.request.method.clone(),
             uri: exchange.request.uri.clone(),
@@ -425,7 +452,7 @@ impl RequestFacts {
         }
     }
 
-    fn head<'a>(&'a self, headers: &'a [HeaderParam<'a>]) -> RequestHead<'a> {
+    pub(super) fn head<'a>(&'a self, headers: &'a [HeaderParam<'a>]) -> RequestHead<'a> {
         RequestHead {
             method: convert::export_method(&self.method),
             scheme: if self.secure {
@@ -447,7 +474,7 @@ impl RequestFacts {
     }
 }
 
-fn export_source(source: Option<types::Source>) -> Source {
+pub(super) fn export_source(source: Option<types::Source>) -> Source {
     match source {
         Some(types::Source::Upstream) => Source::Upstream,
         Some(types::Source::Plugin) => Source::Plugin,

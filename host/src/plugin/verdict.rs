@@ -155,6 +155,24 @@ pub(super) fn reply(reply: types::Reply, shared: &Shared) -> Result<Reply, CallE
     Ok(Reply { response, code })
 }
 
+/// Checks the trailers that a stream phase returns.
+///
+/// # Errors
+/// A bad verdict.
+pub(super) fn trailers(trailers: Vec<types::HeaderResult>) -> Result<HeaderMap, CallError> {
+    check_size(
+        trailers
+            .iter()
+            .map(|header| (header.name.len(), header.value.len())),
+    )?;
+    let mut checked = HeaderMap::with_capacity(trailers.len());
+    for header in trailers {
+        let (name, value) = convert::header(&header.name, header.value).map_err(bad)?;
+        checked.append(name, value);
+    }
+    Ok(checked)
+}
+
 fn is_code(code: &str) -> bool {
     code.len() <= MAX_CODE_LENGTH
         && code

@@ -51,6 +51,7 @@ impl From<BodyError> for ProxyError {
     fn from(error: BodyError) -> Self {
         match error {
             BodyError::TooLarge => Self::RequestTooLarge,
+            BodyError::Plugin(name) => Self::PluginFailed(name),
             BodyError::Timeout | BodyError::Broken(_) => Self::RequestBroken(error.to_string()),
         }
     }

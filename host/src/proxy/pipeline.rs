@@ -10,7 +10,7 @@ use super::rewrite::Redirect;
 use super::snapshot::{Origin, Route, View};
 use super::tunnel::{self, Tunnel, Wish};
 use super::{find, forwarding, grpc, headers, rescue};
-use crate::body::Body;
+use crate::body::{Body, BodyError};
 use crate::exchange::Exchange;
 use crate::plugin::{Plugin, Reply, RequestOutcome, ResponseOutcome, Run};
 use crate::router::{Found, Head};
@@ -233,6 +233,7 @@ async fn forward(
         {
             (exchange, Err(ProxyError::RequestTooLarge))
         }
+        Err(UpstreamError::Plugin(name)) => (exchange, Err(ProxyError::PluginFailed(name))),
         Err(error) => (exchange, Err(error.into())),
     }
 }
@@ -277,6 +278,7 @@ async fn respond(
         let error = match outcome {
             ResponseOutcome::Send(response) => return (exchange, response),
             ResponseOutcome::Failed(plugin) => ProxyError::PluginFailed(plugin),
+            ResponseOutcome::Body(BodyError::Plugin(name)) => ProxyError::PluginFailed(name),
             ResponseOutcome::Body(error) => ProxyError::ResponseBody(error),
         };
         response = rescue::respond(&error, &mut exchange);

@@ -29,7 +29,8 @@ impl ProxyError {
             Self::Upstream(error) => match error {
                 UpstreamError::Connect { .. }
                 | UpstreamError::ConnectTimeout { .. }
-                | UpstreamError::Refused { .. } => StatusCode::SERVICE_UNAVAILABLE,
+                | UpstreamError::Refused { .. }
+                | UpstreamError::Plugin(_) => StatusCode::SERVICE_UNAVAILABLE,
                 UpstreamError::ResponseTimeout { .. } => StatusCode::GATEWAY_TIMEOUT,
                 UpstreamError::Closed { .. }
                 | UpstreamError::Switched { .. }
@@ -60,8 +61,10 @@ impl ProxyError {
             Self::NoUpstream(_) => "no-upstream",
             Self::ResponseBody(BodyError::TooLarge) => "response-too-large",
             Self::ResponseBody(BodyError::Timeout | BodyError::Broken(_)) => "response-incomplete",
+            Self::ResponseBody(BodyError::Plugin(_)) => "plugin-failed",
             Self::Upstream(error) => match error {
                 UpstreamError::Tls { .. } => "upstream-tls-failed",
+                UpstreamError::Plugin(_) => "plugin-failed",
                 UpstreamError::Connect { .. } => "upstream-unreachable",
                 UpstreamError::ConnectTimeout { .. } => "upstream-connect-timeout",
                 UpstreamError::ResponseTimeout { .. } => "upstream-timeout",
@@ -96,6 +99,7 @@ impl ProxyError {
                 UpstreamError::Connect { .. }
                 | UpstreamError::ConnectTimeout { .. }
                 | UpstreamError::Refused { .. } => "The service cannot be reached",
+                UpstreamError::Plugin(_) => "The gateway cannot serve this request",
                 UpstreamError::ResponseTimeout { .. } => "The service did not answer in time",
                 UpstreamError::Tls { .. } => "The service cannot be trusted",
                 UpstreamError::Closed { .. }
@@ -124,6 +128,7 @@ impl ProxyError {
             Self::PluginFailed(_) => Some("proxy_internal_error"),
             Self::NoUpstream(_) => Some("destination_not_found"),
             Self::ResponseBody(BodyError::TooLarge) => Some("http_response_body_size"),
+            Self::ResponseBody(BodyError::Plugin(_)) => Some("proxy_internal_error"),
             Self::ResponseBody(BodyError::Timeout | BodyError::Broken(_)) => {
                 Some("http_response_incomplete")
             }
@@ -144,6 +149,7 @@ impl ProxyError {
                 UpstreamError::Switched { .. } => Some("http_upgrade_failed"),
                 UpstreamError::Protocol { .. } => Some("http_protocol_error"),
                 UpstreamError::RequestBody { .. } => None,
+                UpstreamError::Plugin(_) => Some("proxy_internal_error"),
             },
         }
     }
@@ -175,6 +181,7 @@ fn grpc_code(error: &ProxyError) -> Code {
             | UpstreamError::ConnectTimeout { .. }
             | UpstreamError::Tls { .. }
             | UpstreamError::Refused { .. }
+            | UpstreamError::Plugin(_)
             | UpstreamError::Closed { .. } => Code::Unavailable,
         },
     }

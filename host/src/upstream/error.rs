@@ -67,6 +67,9 @@ pub enum UpstreamError {
         /// What is wrong with it.
         source: hyper::Error,
     },
+    /// A plugin that the request body passes through failed.
+    #[error("plugin {0:?} failed on the request body")]
+    Plugin(Arc<str>),
     /// The client's body broke off, or was too large, while it was forwarded.
     #[error("the request body could not be forwarded: {kind}")]
     RequestBody {
@@ -81,6 +84,9 @@ impl UpstreamError {
     /// What a failed exchange with `target` means.
     pub(super) fn of(error: hyper::Error, target: &Arc<str>) -> Self {
         if let Some(body) = request_body_error(&error) {
+            if let BodyError::Plugin(name) = body {
+                return Self::Plugin(Arc::clone(name));
+            }
             return Self::RequestBody {
                 too_large: matches!(body, BodyError::TooLarge),
                 kind: body.to_string(),

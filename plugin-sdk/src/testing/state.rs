@@ -136,6 +136,7 @@ impl State {
         match name {
             "consumer" => consumer.map(|consumer| consumer.name.clone()),
             "consumer.tier" => consumer.and_then(|consumer| consumer.tier.clone()),
+            "request.method" => Some(self.method.to_string()),
             _ => self.attributes.get(name).cloned(),
         }
     }

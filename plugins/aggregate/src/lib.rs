@@ -8,7 +8,6 @@ mod fallback;
 mod json;
 mod merge;
 mod shape;
-mod size;
 mod template;
 #[cfg(test)]
 mod tests;

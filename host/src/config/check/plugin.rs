@@ -22,6 +22,8 @@ use crate::config::values::OnFailureValue;
 
 /// The most of anything that is held in memory for one call.
 const MAX_BODY: u64 = 1 << 30;
+/// A stream phase can at least return what it was given.
+const MIN_CHUNK: u64 = 16 << 10;
 
 impl Checker<'_> {
     pub(super) fn plugins(
@@ -197,6 +199,12 @@ impl Checker<'_> {
                 &file.body_size,
                 default::DEFAULT_BUDGET_BODY_SIZE,
                 0..=MAX_BODY,
+            ),
+            chunk_size: self.memory_size(
+                place,
+                &file.chunk_size,
+                default::DEFAULT_BUDGET_CHUNK_SIZE,
+                MIN_CHUNK..=MAX_BODY,
             ),
             max_calls: self.count(
                 place,

@@ -82,6 +82,7 @@ impl Host for State {
             "tls.sni" => exchange.peer.tls.as_deref()?.server_name.clone(),
             "tls.client.subject" => Some(client_certificate(exchange)?.subject.clone()),
             "tls.client.san" => Some(client_certificate(exchange)?.alternative_names.clone()),
+            "request.method" => Some(exchange.request.method.to_string()),
             "upstream" => exchange.upstream.as_deref().map(str::to_owned),
             "upstream.target" => exchange.target.as_deref().map(str::to_owned),
             _ => None,

@@ -15,10 +15,18 @@ pub enum PluginPhase {
     ResponseBody,
     /// `respond`
     Respond,
+    /// `on-request-stream`
+    RequestStream,
+    /// `on-request-chunk`, `on-request-end`
+    RequestChunk,
+    /// `on-response-stream`
+    ResponseStream,
+    /// `on-response-chunk`, `on-response-end`
+    ResponseChunk,
 }
 
 impl PluginPhase {
-    pub(super) const COUNT: usize = 5;
+    pub(super) const COUNT: usize = 9;
 
     /// The word for logs and metric labels.
     #[must_use]
@@ -29,6 +37,10 @@ impl PluginPhase {
             Self::Response => "response",
             Self::ResponseBody => "response-body",
             Self::Respond => "respond",
+            Self::RequestStream => "request-stream",
+            Self::RequestChunk => "request-chunk",
+            Self::ResponseStream => "response-stream",
+            Self::ResponseChunk => "response-chunk",
         }
     }
 }

@@ -12,7 +12,6 @@ use crate::branch::Branch;
 use crate::fallback::Fallback;
 use crate::json;
 use crate::shape::{self, Rules};
-use crate::size;
 use crate::template::Template;
 
 /// Headers that would make a service answer with something else than the whole document in plain JSON.
@@ -48,7 +47,7 @@ pub(super) struct BranchTable {
     group: Option<String>,
     #[serde(default, deserialize_with = "config::optional_duration")]
     timeout: Option<Duration>,
-    #[serde(default, deserialize_with = "size::optional")]
+    #[serde(default, deserialize_with = "config::optional_size")]
     max_body: Option<u32>,
     #[serde(default)]
     pass_status: Vec<u16>,

@@ -3,10 +3,9 @@
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 
-/// For `#[serde(deserialize_with = "...", default)]`.
-pub(crate) fn optional<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<u32>, D::Error> {
+/// A size with a unit, `"1B"` to `"1GiB"`: `#[serde(default, deserialize_with = "postern_plugin::config::optional_size")]` on an
+/// `Option<u32>`.
+pub fn optional_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
     let expected =
         || D::Error::custom("expected a size such as \"256KiB\", at least 1 byte and at most 1GiB");
     let text = String::deserialize(deserializer).map_err(|_| expected())?;
