@@ -193,6 +193,9 @@ impl Bench {
         request.headers = self.headers.clone();
         Box::new(Exchange {
             id: RequestId::generate(),
+            takes_trailers: false,
+            grpc: false,
+            grpc_status: None,
             started: self.clock.now(),
             mark: self.clock.now(),
             clock: self.clock.clone(),

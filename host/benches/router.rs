@@ -43,6 +43,8 @@ fn route(n: usize) -> RouteConfig {
         canary: vec![],
         mirror: None,
         timeout: Duration::from_secs(60),
+        read_timeout: None,
+        total_timeout: None,
         max_request_body: 0,
         upgrade: Vec::new(),
         tunnel_idle_timeout: Duration::ZERO,

@@ -215,6 +215,18 @@ impl Body {
         Self(Kind::Pipe(Box::new(pipe)))
     }
 
+    /// The same body of a response, which must keep coming within `patience` and end within `limit`, where these are less
+    /// than what it had.
+    #[must_use]
+    pub fn hurried(mut self, patience: Option<Duration>, limit: Option<Duration>) -> Self {
+        if let Kind::Stream(stream) = &mut self.0 {
+            let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
+            stream.patience = less(stream.patience, patience);
+            stream.deadline = less(stream.deadline, deadline);
+        }
+        self
+    }
+
     /// Reads all of it.
     ///
     /// # Errors
@@ -250,6 +262,11 @@ impl Body {
         let bytes = if all.is_empty() { first } else { all.freeze() };
         Ok((bytes, trailers))
     }
+}
+
+/// The lesser of two limits, where there are any.
+fn less<T: Ord>(one: Option<T>, two: Option<T>) -> Option<T> {
+    one.into_iter().chain(two).min()
 }
 
 impl Stream {

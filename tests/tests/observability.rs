@@ -21,6 +21,9 @@ async fn gateway(log: &str) -> (Gateway, Upstream, Refusing) {
         ]
         consumer.app.api-key = [{{ key = "file:key" }}]
         {log}
+        [listen.public]
+        address = "127.0.0.1:0"
+        allow-encoded = ["control"]
         "#
     );
     (

@@ -1,6 +1,8 @@
 //! What becomes of a request on its way: paths changed, clients sent elsewhere, requests split, led aside and copied.
 
-use postern_tests::{Call, Gateway, Raw, Upstream, eventually, reply};
+use std::time::Duration;
+
+use postern_tests::{Call, Gateway, Raw, Script, Upstream, eventually, reply};
 
 fn named(name: &'static str) -> Upstream {
     Upstream::start(move |_| reply(200).body(name).into())
@@ -267,7 +269,7 @@ async fn a_mirror_gets_copies_of_requests() {
 #[tokio::test]
 async fn a_mirror_that_hangs_or_fails_is_not_felt() {
     let upstream = Upstream::says("answer");
-    let hanging = Upstream::start(|_| postern_tests::Script::after_body().until_hung_up());
+    let hanging = Upstream::start(|_| Script::after_body().until_hung_up());
     let gateway = Gateway::with(format!(
         r#"
         upstream.u.targets = ["{upstream}"]
@@ -300,4 +302,47 @@ async fn a_mirror_that_hangs_or_fails_is_not_felt() {
         == Some(5.0));
     eventually!(hanging.count(), |count| *count == 2);
     assert_eq!(counted("hanging", "dropped").await, Some(3.0));
+}
+
+#[tokio::test]
+async fn a_route_may_have_less_patience_than_its_upstream() {
+    let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+    let upstream = Upstream::start(move |request| match request.target.as_str() {
+        "/read" => Script::after_body()
+            .send(head)
+            .chunk("begun")
+            .until_hung_up(),
+        "/total" => {
+            let begun = Script::after_body().send(head);
+            let pause = Duration::from_millis(50);
+            (0..100).fold(begun, |script, _| script.chunk("more").pause(pause))
+        }
+        _ => Script::after_body().until_hung_up(),
+    });
+    let gateway = Gateway::with(format!(
+        r#"
+        upstream.u.targets = ["{upstream}"]
+        route = [
+            {{ name = "read", path = "/read", upstream = "u", read-timeout = "200ms" }},
+            {{ name = "total", path = "/total", upstream = "u", total-timeout = "400ms" }},
+            {{ name = "head", path = "/head", upstream = "u", read-timeout = "100ms" }},
+        ]
+        "#
+    ));
+    let gateway = gateway.start().await;
+    for (path, begin) in [("/read", "begun"), ("/total", "more")] {
+        let mut raw = Raw::connect(gateway.address()).await;
+        raw.send(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"))
+            .await;
+        let answer = raw.answer().await.expect("the head has come");
+        assert!(
+            !answer.complete && answer.text().starts_with(begin),
+            "{path}: {answer:?}"
+        );
+    }
+    let refused = gateway.get("/head").await;
+    assert_eq!(
+        (refused.status, refused.code().as_str()),
+        (504, "upstream-timeout")
+    );
 }

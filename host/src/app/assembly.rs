@@ -53,6 +53,8 @@ impl<'a> Assembly<'a> {
             path_change: route.path_change.as_ref().map(PathChange::new),
             mirror,
             timeout: route.timeout,
+            read_timeout: route.read_timeout,
+            total_timeout: route.total_timeout,
             max_request_body: route.max_request_body,
             websocket: route
                 .upgrade

@@ -1,7 +1,10 @@
 //! `postern explain METHOD URL`: which route, plugins and upstream a request would meet, and why no other route.
 
+use std::borrow::Cow;
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Args;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -10,11 +13,12 @@ use super::routes::goes_to;
 use super::table::table;
 use crate::app::{self, Inspection};
 use crate::config::{Config, ListenerConfig, RouteConfig};
+use crate::plugin::Chain;
 use crate::proxy;
 use crate::router::explain::{Why, why_not};
 use crate::router::{Found, Head, normalise};
 use crate::telemetry::PluginPhase;
-use crate::types::PathParameters;
+use crate::types::{EncodedInPath, PathParameters};
 
 /// Exit code when no route takes the request.
 const EXIT_NO_ROUTE: u8 = 1;
@@ -137,7 +141,8 @@ fn answer(
     };
     match &found {
         Found::Route { index, parameters } => {
-            describe(&mut rows, inspection, *index, parameters, &path)
+            let allowed = listener.allow_encoded;
+            describe(&mut rows, inspection, *index, (&path, parameters, allowed));
         }
         Found::MethodNotAllowed { allow } => {
             rows.push(row("answer", &format!("405 method-not-allowed: {allow}")));
@@ -160,8 +165,7 @@ fn describe(
     rows: &mut Vec<Vec<String>>,
     inspection: &Inspection,
     index: usize,
-    parameters: &PathParameters,
-    path: &str,
+    (path, parameters, allowed): (&str, &PathParameters, EncodedInPath),
 ) {
     let (config, snapshot) = (&inspection.config, &inspection.snapshot);
     let (Some(route), Some(serving)) = (config.routes.get(index), snapshot.routes.get(index))
@@ -174,8 +178,37 @@ fn describe(
         let value = path.get(range.clone()).unwrap_or_default();
         rows.push(row("parameter", &format!("{name} = {value}")));
     }
+    chains(rows, &serving.chain);
+    rows.push(row("goes to", &goes_to(route)));
+    if let Some(change) = &serving.path_change {
+        let sent = change.change(path, parameters, allowed);
+        rows.push(row(
+            "path sent",
+            &sent.map_or_else(|error| error.to_string(), Cow::into_owned),
+        ));
+    }
+    let canaries = route.canary.iter().map(|rule| &rule.upstream);
+    let mirror = route.mirror.iter().map(|mirror| &mirror.upstream);
+    let mut names: Vec<_> = route
+        .origin
+        .upstreams()
+        .chain(canaries)
+        .chain(mirror)
+        .collect();
+    let mut seen = HashSet::new();
+    names.retain(|name| seen.insert(Arc::clone(name)));
+    for name in names {
+        let upstream = snapshot.upstreams.get(name);
+        let targets = upstream.iter().flat_map(|upstream| upstream.targets());
+        let targets: Vec<&str> = targets.map(|target| &**target.address()).collect();
+        rows.push(row("targets", &format!("{name}: {}", targets.join(", "))));
+    }
+}
+
+/// The plugins of each phase, in the order in which they are called.
+fn chains(rows: &mut Vec<Vec<String>>, chain: &Chain) {
     let with = |phase: PluginPhase| {
-        let plugins = serving.chain.plugins().iter();
+        let plugins = chain.plugins().iter();
         let plugins = plugins.filter(|plugin| plugin.phases().any(|other| other == phase));
         plugins
             .map(|plugin| plugin.name().to_string())
@@ -185,7 +218,7 @@ fn describe(
         ("request", PluginPhase::Request),
         ("request body", PluginPhase::RequestBody),
     ] {
-        rows.push(row(&format!("on {name}"), &chain(with(phase))));
+        rows.push(row(&format!("on {name}"), &in_order(with(phase))));
     }
     for (name, phase) in [
         ("response", PluginPhase::Response),
@@ -193,18 +226,11 @@ fn describe(
     ] {
         let mut plugins = with(phase);
         plugins.reverse();
-        rows.push(row(&format!("on {name}"), &chain(plugins)));
-    }
-    rows.push(row("goes to", &goes_to(route)));
-    for name in route.origin.upstreams() {
-        let upstream = snapshot.upstreams.get(name);
-        let targets = upstream.iter().flat_map(|upstream| upstream.targets());
-        let targets: Vec<&str> = targets.map(|target| &**target.address()).collect();
-        rows.push(row("targets", &format!("{name}: {}", targets.join(", "))));
+        rows.push(row(&format!("on {name}"), &in_order(plugins)));
     }
 }
 
-fn chain(plugins: Vec<String>) -> String {
+fn in_order(plugins: Vec<String>) -> String {
     if plugins.is_empty() {
         return "-".into();
     }
@@ -216,9 +242,8 @@ fn others(config: &Config, found: Option<usize>, head: &Head<'_>) -> String {
     let winner = found.and_then(|index| config.routes.get(index));
     let mut rows = Vec::new();
     for (index, route) in config.routes.iter().enumerate() {
-        if found != Some(index)
-            && let Some(why) = why_not(route, winner, head)
-        {
+        if found != Some(index) {
+            let why = why_not(route, winner, head);
             rows.push(vec![
                 format!("  {}", route.name),
                 reason(route, winner, &why),
@@ -245,6 +270,9 @@ fn reason(route: &RouteConfig, winner: Option<&RouteConfig>, why: &Why) -> Strin
         ),
         Why::Header(wanted) => format!("only if header {wanted}"),
         Why::Query(wanted) => format!("only if query parameter {wanted}"),
+        Why::Shadowed => {
+            "would take it, but a more specific host or path has only other methods".into()
+        }
         Why::Outranked(rule) => {
             let name = winner.map(|winner| &*winner.name).unwrap_or_default();
             format!("would take it, but {name} has {rule}")

@@ -1,6 +1,7 @@
 //! The path of a request, from top to bottom.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -210,14 +211,15 @@ async fn forward(
 
     exchange.upstream = Some(Arc::clone(upstream.name()));
     let begun = exchange.elapsed();
-    let limit = Some(timeout.saturating_sub(begun));
+    let limit = Some(route.patience(begun).min(timeout.saturating_sub(begun)));
     let worker = view.worker.index;
     let answer = match wish {
         None => {
             if let Some(mirror) = &route.mirror {
                 request = mirror.copy(worker, request);
             }
-            upstream.send(worker, request, limit).await
+            let answer = upstream.send(worker, request, limit).await;
+            answer.map(|answer| hurried(route, exchange.elapsed().saturating_sub(begun), answer))
         }
         Some(wish) => {
             wish.ask(request.headers_mut());
@@ -259,6 +261,19 @@ fn accept(
     // The target's version is between it and us (RFC 9110, 2.5).
     *response.version_mut() = http::Version::HTTP_11;
     (exchange, Ok(response))
+}
+
+/// The answer to a request that was sent `waited` ago, with the route's own limits on its body.
+fn hurried(route: &Route, waited: Duration, answer: Answer) -> Answer {
+    let (read, total) = (route.read_timeout, route.total_timeout);
+    if read.is_none() && total.is_none() {
+        return answer;
+    }
+    let rest = total.map(|total| total.saturating_sub(waited));
+    Answer {
+        response: answer.response.map(|body| body.hurried(read, rest)),
+        ..answer
+    }
 }
 
 /// Runs the response phases. A failure in one is answered by the gateway, and that answer passes the rest of them.

@@ -9,8 +9,8 @@ use super::error::ProxyError;
 use crate::body::Body;
 use crate::config::{Part, PathChangeConfig, Template};
 use crate::exchange::Exchange;
-use crate::router;
-use crate::types::{EncodedInPath, Source};
+use crate::router::{self, PathError};
+use crate::types::{EncodedInPath, PathParameters, Source};
 
 /// What becomes of a path on its way to an upstream.
 pub enum PathChange {
@@ -34,25 +34,37 @@ impl PathChange {
         }
     }
 
+    /// What is sent instead of `path`, which gave its `parameters`.
+    ///
+    /// # Errors
+    /// When put together it is no path that the listener would let through.
+    pub fn change<'p>(
+        &self,
+        path: &'p str,
+        parameters: &PathParameters,
+        allowed: EncodedInPath,
+    ) -> Result<Cow<'p, str>, PathError> {
+        match self {
+            Self::Strip(length) => match path.get(*length..) {
+                Some("") | None => Ok(Cow::Borrowed("/")),
+                Some(rest) => Ok(Cow::Borrowed(rest)),
+            },
+            Self::Rewrite(template) => {
+                // Put together, parts of segments may be more than they were: `.` and `.` are `..`.
+                let text = render(template, path, parameters, "");
+                Ok(Cow::Owned(router::normalise(&text, allowed)?.into_owned()))
+            }
+        }
+    }
+
     /// The path and query to be sent. A plugin that has changed the path has the last word.
     pub(super) fn apply(&self, exchange: &Exchange) -> Result<Uri, ProxyError> {
         let (uri, matched) = (&exchange.request.uri, exchange.matched_uri.path());
         if uri.path() != matched {
             return Ok(uri.clone());
         }
-        let path = match self {
-            Self::Strip(length) => match matched.get(*length..) {
-                Some("") | None => Cow::Borrowed("/"),
-                Some(rest) => Cow::Borrowed(rest),
-            },
-            Self::Rewrite(template) => {
-                // Put together, parts of segments may be more than they were: `.` and `.` are `..`.
-                let path = render(template, exchange);
-                let normal = router::normalise(&path, exchange.peer.encoded_in_path);
-                let normal = normal.map_err(|error| ProxyError::BadRequest(error.as_str()))?;
-                Cow::Owned(normal.into_owned())
-            }
-        };
+        let path = self.change(matched, &exchange.parameters, exchange.peer.encoded_in_path);
+        let path = path.map_err(|error| ProxyError::BadRequest(error.as_str()))?;
         let target = match uri.query() {
             Some(query) => PathAndQuery::try_from(format!("{path}?{query}")),
             None => PathAndQuery::try_from(path.into_owned()),
@@ -74,7 +86,8 @@ pub struct Redirect {
 impl Redirect {
     /// The answer. The query goes along, unless the address has one of its own.
     pub(super) fn answer(&self, exchange: &mut Exchange) -> Result<Response<Body>, ProxyError> {
-        let mut to = render(&self.to, exchange);
+        let path = exchange.matched_uri.path();
+        let mut to = render(&self.to, path, &exchange.parameters, &exchange.authority);
         if to.starts_with('/') {
             // Two slashes would be the beginning of somebody's host.
             let path = to.trim_start_matches('/').len() + 1;
@@ -97,15 +110,14 @@ impl Redirect {
     }
 }
 
-/// The text of a template for a request.
-fn render(template: &Template, exchange: &Exchange) -> String {
-    let path = exchange.matched_uri.path();
+/// The text of a template, for a path that gave its `parameters`.
+fn render(template: &Template, path: &str, parameters: &PathParameters, authority: &str) -> String {
     let mut text = String::with_capacity(path.len() + 32);
     for part in &template.0 {
         text.push_str(match part {
             Part::Text(text) => text,
-            Part::Parameter(name) => exchange.parameters.get(name, path).unwrap_or_default(),
-            Part::Host => router::without_port(&exchange.authority),
+            Part::Parameter(name) => parameters.get(name, path).unwrap_or_default(),
+            Part::Host => router::without_port(authority),
             Part::Path => path,
         });
     }

@@ -41,10 +41,23 @@ pub struct Route {
     pub mirror: Option<Arc<Mirror>>,
     /// From the request's head to the response's head.
     pub timeout: Duration,
+    /// For the next bytes of a response, where that is less than the upstream's.
+    pub read_timeout: Option<Duration>,
+    /// For the whole response, where that is less than the upstream's.
+    pub total_timeout: Option<Duration>,
     /// Most bytes of a request body.
     pub max_request_body: u64,
     /// Where WebSockets are allowed: how long nothing may be said on one.
     pub websocket: Option<Duration>,
+}
+
+impl Route {
+    /// How long a response's head may still take, `elapsed` after the request's.
+    pub(super) fn patience(&self, elapsed: Duration) -> Duration {
+        let left = self.timeout.saturating_sub(elapsed);
+        let others = [self.read_timeout, self.total_timeout];
+        others.into_iter().flatten().fold(left, Duration::min)
+    }
 }
 
 /// Who answers the requests of a route.

@@ -22,6 +22,8 @@ pub enum Why {
     Query(String),
     /// It matches, but the route that was found goes first: by what.
     Outranked(Rule),
+    /// It matches, but a more specific host or path has routes, and these are for other methods.
+    Shadowed,
 }
 
 /// By what one route goes before another.
@@ -53,7 +55,7 @@ impl fmt::Display for Rule {
 
 /// Why `route` does not take a request that `found`, if any, takes.
 #[must_use]
-pub fn why_not(route: &RouteConfig, found: Option<&RouteConfig>, head: &Head<'_>) -> Option<Why> {
+pub fn why_not(route: &RouteConfig, found: Option<&RouteConfig>, head: &Head<'_>) -> Why {
     let any = RouteConfig {
         hosts: Vec::new(),
         methods: Vec::new(),
@@ -67,34 +69,36 @@ pub fn why_not(route: &RouteConfig, found: Option<&RouteConfig>, head: &Head<'_>
         ..any.clone()
     };
     if !takes(&host, head) {
-        return Some(Why::Host);
+        return Why::Host;
     }
     if !takes(&any, head) {
-        return Some(Why::Path);
+        return Why::Path;
     }
     let method = RouteConfig {
         methods: route.methods.clone(),
         ..any
     };
     if !takes(&method, head) {
-        return Some(Why::Method);
+        return Why::Method;
     }
     if let Some(wanted) = route
         .headers
         .iter()
         .find(|one| !holds(std::slice::from_ref(one), &[], head))
     {
-        return Some(Why::Header(in_words(wanted)));
+        return Why::Header(in_words(wanted));
     }
     if let Some(wanted) = route
         .query
         .iter()
         .find(|one| !holds(&[], std::slice::from_ref(one), head))
     {
-        return Some(Why::Query(in_words(wanted)));
+        return Why::Query(in_words(wanted));
     }
-    let found = found?;
-    Some(Why::Outranked(rule(found, route, head)))
+    match found {
+        Some(found) => Why::Outranked(rule(found, route, head)),
+        None => Why::Shadowed,
+    }
 }
 
 fn takes(route: &RouteConfig, head: &Head<'_>) -> bool {

@@ -27,6 +27,8 @@ pub(super) fn route(hosts: &[&str], path: &str, methods: &[Method]) -> RouteConf
         mirror: None,
         origin: OriginConfig::Upstream("upstream".into()),
         timeout: Duration::from_secs(60),
+        read_timeout: None,
+        total_timeout: None,
         max_request_body: 0,
         upgrade: Vec::new(),
         tunnel_idle_timeout: Duration::ZERO,

@@ -36,6 +36,16 @@ impl Checker<'_> {
         value.get_ref().0
     }
 
+    /// A timeout, if there is one.
+    pub(super) fn timeout(
+        &mut self,
+        place: &Place<'_>,
+        field: &Field<DurationText>,
+    ) -> Option<Duration> {
+        let is_some = field.is_some();
+        is_some.then(|| self.duration(place, field, *TIMEOUT.end(), TIMEOUT))
+    }
+
     /// A size within `range`.
     pub(super) fn size(
         &mut self,

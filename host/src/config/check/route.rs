@@ -39,16 +39,7 @@ impl Checker<'_> {
     ) -> Option<RouteConfig> {
         let Entry { file, place, .. } = table;
         let here = place.here();
-        let name = self.required(place, &here, &file.name, "name", "\"orders\"");
-        if let Some(name) = name {
-            let text = &name.get_ref().0;
-            self.unique(
-                names,
-                Arc::clone(text),
-                place.at(name),
-                &format!("the route name \"{text}\""),
-            );
-        }
+        let name = self.name(table, &here, names);
         let path = self.path(table, &here);
         self.distinct(place, file.hosts.as_ref(), |host| host.0.to_string());
         self.distinct(place, file.methods.as_ref(), |method| method.0.to_string());
@@ -63,7 +54,7 @@ impl Checker<'_> {
         let origin = self.origin(table, &here);
         let path_change = self.path_change(table, path.as_ref());
         Some(RouteConfig {
-            name: Arc::clone(&name?.get_ref().0),
+            name: name?,
             hosts,
             methods,
             headers,
@@ -78,6 +69,8 @@ impl Checker<'_> {
                 default::DEFAULT_ROUTE_TIMEOUT,
                 TIMEOUT,
             ),
+            read_timeout: self.timeout(place, &file.read_timeout),
+            total_timeout: self.timeout(place, &file.total_timeout),
             max_request_body: self.size(
                 place,
                 &file.max_request_body,
@@ -112,6 +105,20 @@ impl Checker<'_> {
             );
         }
         protocols.iter().map(|word| word.get_ref().0).collect()
+    }
+
+    fn name(
+        &mut self,
+        table: &Entry<'_, RouteFile>,
+        here: &Position,
+        names: &mut BTreeMap<Arc<str>, Position>,
+    ) -> Option<Arc<str>> {
+        let Entry { file, place, .. } = table;
+        let name = self.required(place, here, &file.name, "name", "\"orders\"")?;
+        let text = &name.get_ref().0;
+        let what = format!("the route name \"{text}\"");
+        self.unique(names, Arc::clone(text), place.at(name), &what);
+        Some(Arc::clone(text))
     }
 
     /// A pattern or a regular expression.

@@ -59,6 +59,10 @@ pub(in crate::config) struct RouteFile {
     pub(in crate::config) upgrade: Option<Vec<Spanned<UpgradeWord>>>,
     /// How long nothing may be said on a tunnel.
     pub(in crate::config) tunnel_idle_timeout: Field<DurationText>,
+    /// For the next bytes of a response.
+    pub(in crate::config) read_timeout: Field<DurationText>,
+    /// For the whole response.
+    pub(in crate::config) total_timeout: Field<DurationText>,
     /// Most bytes of a request body.
     pub(in crate::config) max_request_body: Field<SizeText>,
 }

@@ -40,6 +40,11 @@ pub struct RouteConfig {
     pub upgrade: Vec<UpgradeProtocol>,
     /// How long nothing may be said on a tunnel. Default 5 min.
     pub tunnel_idle_timeout: Duration,
+    /// For the next bytes of a response, head or body, where that is less than the upstream's.
+    pub read_timeout: Option<Duration>,
+    /// For the whole response, from the request's first byte to the response's last, where that is less than the
+    /// upstream's.
+    pub total_timeout: Option<Duration>,
     /// Most bytes of a request body. Default 16 MiB.
     pub max_request_body: u64,
     /// Where the route stands.
