@@ -205,8 +205,10 @@ impl Plugin {
         let all = [
             PluginPhase::Request,
             PluginPhase::RequestBody,
+            PluginPhase::RequestStream,
             PluginPhase::Response,
             PluginPhase::ResponseBody,
+            PluginPhase::ResponseStream,
             PluginPhase::Respond,
         ];
         all.into_iter().filter(|phase| self.calls(*phase))

@@ -217,16 +217,19 @@ fn chains(rows: &mut Vec<Vec<String>>, chain: &Chain) {
     for (name, phase) in [
         ("request", PluginPhase::Request),
         ("request body", PluginPhase::RequestBody),
-    ] {
-        rows.push(row(&format!("on {name}"), &in_order(with(phase))));
-    }
-    for (name, phase) in [
+        ("request stream", PluginPhase::RequestStream),
         ("response", PluginPhase::Response),
         ("response body", PluginPhase::ResponseBody),
+        ("response stream", PluginPhase::ResponseStream),
     ] {
         let mut plugins = with(phase);
-        plugins.reverse();
-        rows.push(row(&format!("on {name}"), &in_order(plugins)));
+        if name.starts_with("response") {
+            plugins.reverse();
+        }
+        // Few plugins listen to streams: the row is there where one does.
+        if !(name.ends_with("stream") && plugins.is_empty()) {
+            rows.push(row(&format!("on {name}"), &in_order(plugins)));
+        }
     }
 }
 
