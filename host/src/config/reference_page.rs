@@ -135,9 +135,8 @@ fn of_the_gateway() -> Vec<Row> {
     ]
 }
 
-fn of_listeners_and_upstreams() -> Vec<Row> {
+fn of_listeners() -> Vec<Row> {
     let listen = "[listen.NAME]";
-    let upstream = "[upstream.NAME]";
     vec![
         (
             listen,
@@ -169,6 +168,12 @@ fn of_listeners_and_upstreams() -> Vec<Row> {
             "max-streams",
             DEFAULT_LISTEN_MAX_STREAMS.to_string(),
         ),
+    ]
+}
+
+fn of_upstreams() -> Vec<Row> {
+    let upstream = "[upstream.NAME]";
+    vec![
         (
             upstream,
             "connect-timeout",
@@ -272,7 +277,8 @@ fn the_page_shows_the_real_defaults() {
     let rows = rows_of_page();
     for (table, key, value) in [
         of_the_gateway(),
-        of_listeners_and_upstreams(),
+        of_listeners(),
+        of_upstreams(),
         of_tls(),
         of_budgets_and_routes(),
     ]
