@@ -28,6 +28,8 @@ pub struct Report {
     pub ready: bool,
     /// Of the snapshot that serves.
     pub generation: u64,
+    /// Names and addresses of the listeners.
+    pub listeners: BTreeMap<String, String>,
     /// Names and digests of the plugins that serve.
     pub plugins: BTreeMap<String, String>,
     /// Why the last change of the configuration was refused, if it was.
@@ -76,10 +78,10 @@ pub async fn serve(socket: TcpListener, source: Arc<dyn Source>) {
 ///
 /// # Errors
 /// When the address is taken, or not ours to take.
-pub fn open(address: SocketAddr) -> std::io::Result<TcpListener> {
+pub fn open(address: SocketAddr) -> std::io::Result<std::net::TcpListener> {
     let socket = std::net::TcpListener::bind(address)?;
     socket.set_nonblocking(true)?;
-    TcpListener::from_std(socket)
+    Ok(socket)
 }
 
 fn answer(request: &Request<Incoming>, source: &dyn Source) -> Response<Full<Bytes>> {

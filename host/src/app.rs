@@ -2,8 +2,12 @@
 
 mod assembly;
 mod build;
+mod handover;
+mod inheritance;
 mod inspect;
+mod listeners;
 mod reload;
+pub mod service_manager;
 mod services;
 mod status;
 mod worker;
@@ -20,16 +24,19 @@ use tokio::sync::mpsc;
 pub use inspect::{Inspection, check, inspect, router};
 
 use build::{Builder, Generation};
+pub use handover::{Program, UpgradeError};
+pub use inheritance::Inheritance;
+use listeners::Listeners;
 use reload::Reloader;
 use status::Status;
 use worker::{Views, WorkerPlan};
 
 use crate::admin;
 use crate::clock::Clock;
-use crate::config::{Config, ListenerConfig, Problems};
-use crate::listener::{ListenError, Listener};
+use crate::config::{Config, ListenAddress, Problems};
+use crate::listener::{ListenError, Passed};
 use crate::plugin::{Engine, EngineError};
-use crate::shutdown::{self, Drain};
+use crate::shutdown::{self, Drain, DrainSignal};
 use crate::telemetry::{AccessLog, Metrics};
 
 /// How often what is over is forgotten: idle connections, ended windows.
@@ -46,9 +53,9 @@ pub enum StartError {
     /// Plugins cannot be run at all.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// A listener cannot be opened.
-    #[error(transparent)]
-    Listen(#[from] ListenError),
+    /// Listeners cannot be opened.
+    #[error("{}", lines(.0))]
+    Listen(Vec<ListenError>),
     /// The admin listener cannot be opened.
     #[error("[admin] cannot listen on {address}: {source}")]
     Admin {
@@ -70,16 +77,31 @@ pub enum StartError {
     Thread(std::io::Error),
 }
 
+fn lines(errors: &[ListenError]) -> String {
+    let lines: Vec<_> = errors.iter().map(ToString::to_string).collect();
+    lines.join("\n")
+}
+
 /// A gateway that serves. Dropping it drains it without waiting.
 pub struct Gateway {
     builder: Arc<Builder>,
     control: Option<tokio::runtime::Runtime>,
     workers: Vec<JoinHandle<std::io::Result<()>>>,
-    listeners: Vec<(Arc<str>, SocketAddr)>,
-    admin: Option<SocketAddr>,
+    listeners: Arc<Listeners>,
+    admin: Option<Admin>,
     status: Arc<Status>,
     reload: mpsc::Sender<()>,
+    readiness_delay: Duration,
     drain: Drain,
+}
+
+/// The admin listener.
+struct Admin {
+    asked: SocketAddr,
+    address: SocketAddr,
+    socket: std::net::TcpListener,
+    /// Ends it before the process does: when another process serves in our place.
+    end: Drain,
 }
 
 impl Gateway {
@@ -88,72 +110,113 @@ impl Gateway {
     /// # Errors
     /// Everything that is wrong with the configuration, or what the system refuses.
     pub fn start(config: Config, metrics: Arc<Metrics>) -> Result<Self, StartError> {
+        Self::start_with(config, metrics, &mut Inheritance::default())
+    }
+
+    /// Starts a gateway with sockets that somebody else opened.
+    ///
+    /// # Errors
+    /// As [`Gateway::start`].
+    pub fn start_with(
+        config: Config,
+        metrics: Arc<Metrics>,
+        inheritance: &mut Inheritance,
+    ) -> Result<Self, StartError> {
         let control = control_runtime()?;
         let (builder, workers) = builder(&config, metrics)?;
         let builder = Arc::new(builder);
-        let (settings, drain_timeout, admin_config) = (
-            config.listeners.clone(),
-            config.server.drain_timeout,
-            config.admin.clone(),
-        );
+        let (server, admin_config) = (config.server.clone(), config.admin.clone());
         let seen = reload::look(&config);
         let generation = control
             .block_on(builder.build(config, None))
             .map_err(StartError::Config)?;
 
-        let listeners = open_listeners(settings, &builder.metrics)?;
+        let (senders, receivers): (Vec<_>, Vec<_>) =
+            (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
+        let listeners = Arc::new(Listeners::new(Arc::clone(&builder.metrics), senders));
+        let plan = listeners.prepare(&generation.config.listeners, inheritance);
+        let plan = plan.map_err(StartError::Listen)?;
         let admin = admin_config
-            .map(|admin| open_admin(&control, admin.address))
+            .map(|admin| open_admin(admin.address, inheritance))
             .transpose()?;
+        inheritance.close_rest();
 
         let status = Arc::new(Status::default());
         let (drain, signal) = shutdown::drain();
         let views = Views::new(&generation.snapshot, workers);
-        let plan = |index| WorkerPlan {
+        let worker = |(index, listeners)| WorkerPlan {
             index,
-            listeners: listeners.clone(),
+            listeners,
             views: views.clone(),
             clock: builder.clock.clone(),
             drain: signal.clone(),
-            drain_timeout,
+            drain_timeout: server.drain_timeout,
         };
-        let workers: Result<_, _> = (0..workers)
-            .map(|index| worker::spawn(plan(index)))
+        let workers: Result<_, _> = receivers
+            .into_iter()
+            .enumerate()
+            .map(|plan| worker::spawn(worker(plan)))
             .collect();
         let workers = workers.map_err(StartError::Thread)?;
+        listeners.apply(plan);
         let (reload, demands) = mpsc::channel(1);
-        let admin_address = admin.as_ref().and_then(|socket| socket.local_addr().ok());
         status.published(&generation.snapshot);
         builder.published(&generation, None);
         let parts = Parts {
             builder: Arc::clone(&builder),
             views,
             status: Arc::clone(&status),
-            listeners: listeners.clone(),
+            listeners: Arc::clone(&listeners),
         };
-        control.spawn(background(parts, (generation, seen), demands, admin));
+        let (admin, serving) = admin.map_or((None, None), |(admin, ended)| {
+            let socket = admin.socket.try_clone();
+            (Some(admin), socket.ok().map(|socket| (socket, ended)))
+        });
+        control.spawn(background(parts, (generation, seen), demands, serving));
         Ok(Self {
             builder,
             control: Some(control),
             workers,
-            listeners: addresses(&listeners),
-            admin: admin_address,
+            listeners,
+            admin,
             status,
             reload,
+            readiness_delay: server.readiness_delay,
             drain,
         })
     }
 
-    /// Names and addresses of the listeners.
+    /// Names and addresses of the listeners that serve now.
     #[must_use]
-    pub fn listeners(&self) -> &[(Arc<str>, SocketAddr)] {
-        &self.listeners
+    pub fn listeners(&self) -> Vec<(Arc<str>, ListenAddress)> {
+        self.listeners.addresses()
     }
 
     /// The address of the admin listener.
     #[must_use]
     pub fn admin(&self) -> Option<SocketAddr> {
-        self.admin
+        self.admin.as_ref().map(|admin| admin.address)
+    }
+
+    /// What it takes to replace this process by another one that serves in its place.
+    #[must_use]
+    pub fn handover(&self) -> Handover {
+        Handover {
+            listeners: Arc::clone(&self.listeners),
+            admin: self.admin.as_ref().and_then(|admin| {
+                let socket = admin.socket.try_clone().ok()?;
+                Some((admin.asked, socket))
+            }),
+        }
+    }
+
+    /// Ends the gateway, because another process serves in its place and accepts from its sockets.
+    pub fn retire(self) {
+        self.listeners.drain(true);
+        if let Some(admin) = &self.admin {
+            admin.end.start();
+        }
+        self.finish();
     }
 
     /// Asks for a reload of the configuration, whether its file changed or not.
@@ -162,9 +225,22 @@ impl Gateway {
         let _ = self.reload.try_send(());
     }
 
-    /// Ends the gateway: nothing new is begun, what has begun is finished, within the drain timeout.
-    pub fn drain(mut self) {
+    /// Ends the gateway: it is no longer ready, and after the readiness delay nothing new is begun and what has begun is
+    /// finished, within the drain timeout.
+    pub fn drain(self) {
         self.status.draining();
+        if let Some(control) = self
+            .control
+            .as_ref()
+            .filter(|_| !self.readiness_delay.is_zero())
+        {
+            control.block_on(async { tokio::time::sleep(self.readiness_delay).await });
+        }
+        self.listeners.drain(false);
+        self.finish();
+    }
+
+    fn finish(mut self) {
         self.drain.start();
         for worker in self.workers.drain(..) {
             match worker.join() {
@@ -182,6 +258,7 @@ impl Gateway {
 
 impl Drop for Gateway {
     fn drop(&mut self) {
+        self.listeners.drain(false);
         self.drain.start();
         if let Some(control) = self.control.take() {
             control.shutdown_background();
@@ -189,15 +266,42 @@ impl Drop for Gateway {
     }
 }
 
-fn open_listeners(
-    configs: Vec<ListenerConfig>,
-    metrics: &Metrics,
-) -> Result<Vec<Arc<Listener>>, ListenError> {
-    let open = |config: ListenerConfig| {
-        let metrics = metrics.listener(&config.name);
-        Listener::open(config, metrics).map(Arc::new)
-    };
-    configs.into_iter().map(open).collect()
+/// Starts another process with the sockets of this one.
+pub struct Handover {
+    listeners: Arc<Listeners>,
+    admin: Option<(SocketAddr, std::net::TcpListener)>,
+}
+
+/// The name under which the admin listener's socket is handed over: none that a listener may have.
+const ADMIN: &str = "[admin]";
+
+impl Handover {
+    /// Starts `program` and waits until it serves. Returns its process id. Whatever happens, this process serves on.
+    ///
+    /// # Errors
+    /// Why it does not serve.
+    pub fn run(self, program: &Program) -> Result<u32, UpgradeError> {
+        let mut sockets = Vec::new();
+        for listener in self.listeners.current() {
+            let passed = listener.pass().map_err(UpgradeError::Sockets)?;
+            sockets.push(handover::Parcel {
+                name: listener.name().to_string(),
+                asked: listener.asked().to_string(),
+                passed,
+            });
+        }
+        if let Some((asked, socket)) = self.admin {
+            sockets.push(handover::Parcel {
+                name: ADMIN.into(),
+                asked: asked.to_string(),
+                passed: Passed {
+                    socket: socket.into(),
+                    removes_path: false,
+                },
+            });
+        }
+        program.replace(sockets)
+    }
 }
 
 /// Everything that is not serving runs here: compiling, reloading, the admin listener.
@@ -227,11 +331,26 @@ fn builder(config: &Config, metrics: Arc<Metrics>) -> Result<(Builder, usize), S
 }
 
 fn open_admin(
-    control: &tokio::runtime::Runtime,
-    address: SocketAddr,
-) -> Result<TcpListener, StartError> {
-    let _runtime = control.enter();
-    admin::open(address).map_err(|source| StartError::Admin { address, source })
+    asked: SocketAddr,
+    inheritance: &mut Inheritance,
+) -> Result<(Admin, DrainSignal), StartError> {
+    let failed = |source| StartError::Admin {
+        address: asked,
+        source,
+    };
+    let socket = match inheritance.take(ADMIN, &ListenAddress::Tcp(asked)) {
+        Some(passed) => passed.socket.into(),
+        None => admin::open(asked).map_err(failed)?,
+    };
+    let address = socket.local_addr().map_err(failed)?;
+    let (end, ended) = shutdown::drain();
+    let admin = Admin {
+        asked,
+        address,
+        socket,
+        end,
+    };
+    Ok((admin, ended))
 }
 
 /// What the background work shares with the gateway.
@@ -239,14 +358,14 @@ struct Parts {
     builder: Arc<Builder>,
     views: Views,
     status: Arc<Status>,
-    listeners: Vec<Arc<Listener>>,
+    listeners: Arc<Listeners>,
 }
 
 async fn background(
     parts: Parts,
     (generation, seen): (Generation, reload::Seen),
     demands: mpsc::Receiver<()>,
-    admin: Option<TcpListener>,
+    admin: Option<(std::net::TcpListener, DrainSignal)>,
 ) {
     let Parts {
         builder,
@@ -254,21 +373,27 @@ async fn background(
         status,
         listeners,
     } = parts;
-    if let Some(socket) = admin {
+    if let Some((socket, ended)) = admin {
         let source = AdminSource {
             builder: Arc::clone(&builder),
             status: Arc::clone(&status),
+            listeners: Arc::clone(&listeners),
         };
-        tokio::spawn(admin::serve(socket, Arc::new(source)));
+        tokio::spawn(serve_admin(socket, source, ended));
     }
     tokio::spawn(sweep(Arc::clone(&builder), views.clone()));
-    let reloader = Reloader::new(builder, (views, listeners), status, generation, seen);
+    let reloader = Reloader::new(builder, views, status, listeners, generation, seen);
     reloader.run(demands).await;
 }
 
-fn addresses(listeners: &[Arc<Listener>]) -> Vec<(Arc<str>, SocketAddr)> {
-    let address = |listener: &Arc<Listener>| (Arc::clone(listener.name()), listener.address());
-    listeners.iter().map(address).collect()
+async fn serve_admin(socket: std::net::TcpListener, source: AdminSource, mut ended: DrainSignal) {
+    match TcpListener::from_std(socket) {
+        Ok(socket) => tokio::select! {
+            () = admin::serve(socket, Arc::new(source)) => {}
+            () = ended.draining() => {}
+        },
+        Err(error) => tracing::error!(%error, "the admin listener cannot be served"),
+    }
 }
 
 async fn sweep(builder: Arc<Builder>, views: Views) {
@@ -282,11 +407,18 @@ async fn sweep(builder: Arc<Builder>, views: Views) {
 struct AdminSource {
     builder: Arc<Builder>,
     status: Arc<Status>,
+    listeners: Arc<Listeners>,
 }
 
 impl admin::Source for AdminSource {
     fn report(&self) -> admin::Report {
-        self.status.report()
+        let addresses = self.listeners.addresses().into_iter();
+        admin::Report {
+            listeners: addresses
+                .map(|(name, address)| (name.to_string(), address.to_string()))
+                .collect(),
+            ..self.status.report()
+        }
     }
 
     fn metrics(&self) -> String {
@@ -296,21 +428,12 @@ impl admin::Source for AdminSource {
 
 /// Some settings are read once, at the start.
 fn warn_of_fixed(before: &Config, after: &Config) {
-    // TLS of listeners is not fixed.
-    let plain = |config: &Config| -> Vec<ListenerConfig> {
-        let mut listeners = config.listeners.clone();
-        listeners
-            .iter_mut()
-            .for_each(|listener| listener.tls = None);
-        listeners
-    };
     let fixed = [
         ("[server]", before.server == after.server),
         ("[admin]", before.admin == after.admin),
         ("[access-log]", before.access_log == after.access_log),
         ("[log]", before.log == after.log),
         ("[plugins]", before.engine == after.engine),
-        ("[listen]", plain(before) == plain(after)),
     ];
     for (table, _) in fixed.iter().filter(|(_, same)| !same) {
         tracing::warn!("{table} changed: this takes effect when the gateway is started again");

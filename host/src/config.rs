@@ -28,6 +28,7 @@ mod values;
 use std::ffi::OsString;
 use std::path::Path;
 
+pub use address::ListenAddress;
 pub use error::{Problem, Problems};
 pub use regex::{MAX_REGEX_SIZE, whole_regex};
 pub use resolved::*;

@@ -4,37 +4,64 @@ mod accept;
 mod activity;
 mod connection;
 mod janitor;
+mod limits;
+mod proxy_protocol;
+mod socket;
 mod stream;
 mod tls;
 
-use std::net::{SocketAddr, TcpListener};
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use arc_swap::ArcSwapOption;
-use socket2::{Domain, Protocol, Socket, Type};
+use arc_swap::{ArcSwap, ArcSwapOption};
+use socket2::Socket;
 
 pub use accept::{Acceptor, Handler};
-
-use crate::clock::Clock;
-use crate::config::{ListenTlsConfig, ListenerConfig};
-use crate::telemetry::ListenerMetrics;
+use limits::{Complaint, Connections};
 use tls::Tls;
 
-/// Connections that the kernel may hold for us until we accept them.
-const BACKLOG: i32 = 4_096;
+use crate::clock::Clock;
+use crate::config::{ListenAddress, ListenTlsConfig, ListenerConfig};
+use crate::shutdown::{self, Drain, DrainSignal};
+use crate::telemetry::ListenerMetrics;
 
-/// An open socket and its settings, shared by all workers.
+/// An open socket, and how its connections are treated; shared by all workers.
 pub struct Listener {
-    config: ListenerConfig,
+    name: Arc<str>,
+    /// As the configuration says it: port 0 is still 0 here.
+    asked: ListenAddress,
+    address: ListenAddress,
     /// None when it was closed. Each worker has a duplicate.
-    socket: Mutex<Option<TcpListener>>,
-    address: SocketAddr,
-    connections: Arc<AtomicUsize>,
-    trusted_proxies: Arc<[ipnet::IpNet]>,
-    metrics: Arc<ListenerMetrics>,
+    socket: Mutex<Option<Socket>>,
+    /// Whether others accept from this socket as well, and will when we no longer do.
+    shared: AtomicBool,
+    /// Whether the file of a socket with a path is ours to remove.
+    removes_path: bool,
+    settings: ArcSwap<Settings>,
     /// None when clients do not speak TLS.
     tls: ArcSwapOption<Tls>,
+    metrics: Arc<ListenerMetrics>,
+    connections: Arc<Connections>,
+    /// About connections that cannot be accepted.
+    complaint: Complaint,
+    drain: Drain,
+    draining: DrainSignal,
+}
+
+/// How connections are treated that are accepted from now on. Those that are open keep what they began with.
+struct Settings {
+    config: ListenerConfig,
+    trusted_proxies: Arc<[ipnet::IpNet]>,
+}
+
+impl Settings {
+    fn new(config: ListenerConfig) -> Self {
+        let trusted_proxies = config.trusted_proxies.clone().into();
+        Self {
+            config,
+            trusted_proxies,
+        }
+    }
 }
 
 /// A socket cannot be opened.
@@ -45,21 +72,30 @@ pub struct Listener {
 )]
 pub struct ListenError {
     name: Arc<str>,
-    address: SocketAddr,
+    address: ListenAddress,
     source: std::io::Error,
 }
 
 fn hint(source: &std::io::Error) -> &'static str {
     match source.kind() {
         std::io::ErrorKind::AddrInUse => {
-            "; another process listens there (`ss -ltnp` shows which), or choose another port"
+            "; another process listens there (`ss -lntxp` shows which), or choose another address"
         }
         std::io::ErrorKind::PermissionDenied => {
-            "; ports below 1024 need the capability CAP_NET_BIND_SERVICE"
+            "; ports below 1024 need the capability CAP_NET_BIND_SERVICE, and paths a directory that may be written"
         }
         std::io::ErrorKind::AddrNotAvailable => "; this machine does not have that address",
         _ => "",
     }
+}
+
+/// A socket that somebody else opened for us.
+#[derive(Debug)]
+pub struct Passed {
+    /// The socket.
+    pub socket: Socket,
+    /// Whether the file of a socket with a path is ours to remove when we no longer listen on it.
+    pub removes_path: bool,
 }
 
 impl Listener {
@@ -71,30 +107,83 @@ impl Listener {
         config: ListenerConfig,
         metrics: Arc<ListenerMetrics>,
     ) -> Result<Self, ListenError> {
-        let failed = |source| ListenError {
-            name: Arc::clone(&config.name),
-            address: config.address,
-            source,
-        };
-        let socket = bind(config.address).map_err(failed)?;
-        let address = socket.local_addr().map_err(failed)?;
-        let trusted_proxies = config.trusted_proxies.clone().into();
+        let opened =
+            socket::open(&config).and_then(|socket| Ok((socket::address(&socket)?, socket)));
+        match opened {
+            Ok((address, socket)) => Ok(Self::new(config, address, socket, true, metrics)),
+            Err(source) => Err(error(&config, source)),
+        }
+    }
+
+    /// Takes over a socket that somebody else opened, whatever its address is.
+    ///
+    /// # Errors
+    /// When it is not a stream socket that listens.
+    pub fn adopt(
+        config: ListenerConfig,
+        passed: Passed,
+        metrics: Arc<ListenerMetrics>,
+    ) -> Result<Self, ListenError> {
+        let Passed {
+            socket,
+            removes_path,
+        } = passed;
+        match socket::adopt(&socket).and_then(|()| socket::address(&socket)) {
+            Ok(address) => Ok(Self::new(config, address, socket, removes_path, metrics)),
+            Err(source) => Err(error(&config, source)),
+        }
+    }
+
+    /// A listener with other settings, perhaps of another name, on the same socket.
+    ///
+    /// # Errors
+    /// When this one is closed already.
+    pub fn succeed(
+        &self,
+        config: ListenerConfig,
+        metrics: Arc<ListenerMetrics>,
+    ) -> Result<Self, ListenError> {
+        let socket = self.share().map_err(|source| error(&config, source))?;
+        let address = self.address.clone();
+        Ok(Self::new(
+            config,
+            address,
+            socket,
+            self.removes_path,
+            metrics,
+        ))
+    }
+
+    fn new(
+        config: ListenerConfig,
+        address: ListenAddress,
+        socket: Socket,
+        removes_path: bool,
+        metrics: Arc<ListenerMetrics>,
+    ) -> Self {
+        let (drain, draining) = shutdown::drain();
         let tls = config.tls.clone();
         let listener = Self {
-            config,
-            socket: Mutex::new(Some(socket)),
+            name: Arc::clone(&config.name),
+            asked: config.address.clone(),
             address,
-            connections: Arc::default(),
-            trusted_proxies,
-            metrics,
+            socket: Mutex::new(Some(socket)),
+            shared: AtomicBool::new(false),
+            removes_path,
+            settings: ArcSwap::from_pointee(Settings::new(config)),
             tls: ArcSwapOption::empty(),
+            connections: Connections::new(Arc::clone(&metrics)),
+            metrics,
+            complaint: Complaint::default(),
+            drain,
+            draining,
         };
         listener.set_tls(tls.as_ref());
-        Ok(listener)
+        listener
     }
 
     /// From here on, connections that are accepted are spoken to in this way.
-    pub fn set_tls(&self, config: Option<&ListenTlsConfig>) {
+    fn set_tls(&self, config: Option<&ListenTlsConfig>) {
         let previous = self.tls.load_full();
         let Some(config) = config else {
             self.metrics.certificates(std::iter::empty());
@@ -129,17 +218,59 @@ impl Listener {
     /// `NAME`
     #[must_use]
     pub fn name(&self) -> &Arc<str> {
-        &self.config.name
+        &self.name
     }
 
     /// The address, with the port that the system chose if it was to choose one.
     #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    pub fn address(&self) -> &ListenAddress {
+        &self.address
     }
 
-    /// A duplicate of the socket, for a worker.
-    fn share(&self) -> std::io::Result<TcpListener> {
+    /// The address as it was asked for.
+    #[must_use]
+    pub fn asked(&self) -> &ListenAddress {
+        &self.asked
+    }
+
+    /// From now on, connections that are accepted are treated like this. The address must be the same.
+    pub fn update(&self, config: ListenerConfig) {
+        if let ListenAddress::Unix(path) = &self.address
+            && let Err(error) = socket::set_mode(path, config.socket_mode)
+        {
+            tracing::error!(listener = %self.name, %error, "the permissions of {} stay as they are", self.address);
+        }
+        self.set_tls(config.tls.as_ref());
+        self.settings.store(Arc::new(Settings::new(config)));
+    }
+
+    /// Accepts nothing new, and finishes what has begun.
+    pub fn drain(&self) {
+        self.drain.start();
+    }
+
+    /// From now on others accept from the socket, too: what waits in its queue is theirs, and so is its file.
+    pub fn hand_over(&self) {
+        self.shared.store(true, Ordering::Release);
+    }
+
+    /// A socket to be passed to another process.
+    ///
+    /// # Errors
+    /// When it is closed.
+    pub fn pass(&self) -> std::io::Result<Passed> {
+        Ok(Passed {
+            socket: self.share()?,
+            removes_path: self.removes_path,
+        })
+    }
+
+    fn is_shared(&self) -> bool {
+        self.shared.load(Ordering::Acquire)
+    }
+
+    /// A duplicate of the socket.
+    fn share(&self) -> std::io::Result<Socket> {
         match &*self.lock() {
             Some(socket) => socket.try_clone(),
             None => Err(std::io::ErrorKind::NotConnected.into()),
@@ -149,24 +280,32 @@ impl Listener {
     /// Gives the socket up. Connections keep their listener, and must not keep the port with it: clients would connect
     /// to it, and nobody would answer.
     fn close(&self) {
-        self.lock().take();
+        let closed = self.lock().take();
+        if closed.is_some()
+            && self.removes_path
+            && !self.is_shared()
+            && let ListenAddress::Unix(path) = &self.address
+        {
+            // Whoever removed it before us has done what we wanted.
+            let _ = std::fs::remove_file(path);
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<TcpListener>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Socket>> {
         self.socket.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
-    // A restart must not wait for connections in TIME_WAIT.
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn error(config: &ListenerConfig, source: std::io::Error) -> ListenError {
+    ListenError {
+        name: Arc::clone(&config.name),
+        address: config.address.clone(),
+        source,
+    }
 }

@@ -9,6 +9,7 @@ mod mirror;
 mod pipeline;
 mod rescue;
 mod rewrite;
+mod secure;
 mod snapshot;
 mod split;
 mod tunnel;

@@ -13,8 +13,8 @@ mod recorder;
 pub use access_log::AccessLog;
 pub use logging::{Logging, LoggingError};
 pub use metrics::{
-    HandshakeOutcome, ListenerMetrics, Metrics, MirrorMetrics, MirrorOutcome, PluginMetrics,
-    PluginOutcome, PluginPhase, ReloadOutcome, RouteMetrics, UpstreamMetrics,
+    ConnectionRefusal, HandshakeOutcome, ListenerMetrics, Metrics, MirrorMetrics, MirrorOutcome,
+    PluginMetrics, PluginOutcome, PluginPhase, ReloadOutcome, RouteMetrics, UpstreamMetrics,
 };
 pub use plugin_metrics::{GuestMetricKind, GuestMetrics, ObserveError};
 pub use recorder::ExchangeRecorder;

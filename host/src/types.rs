@@ -152,6 +152,8 @@ pub struct Peer {
     pub encoded_in_path: EncodedInPath,
     /// What TLS told about it; none without TLS.
     pub tls: Option<Box<TlsPeer>>,
+    /// The port of `https://` that its requests are sent on to, where they must come over TLS and do not.
+    pub https_port: Option<u16>,
     /// What its first request named as its host: nearly all requests of a connection name the same, and what follows
     /// from the name is made once.
     pub site: OnceLock<Site>,
@@ -190,6 +192,7 @@ impl Peer {
             trusted_proxies,
             encoded_in_path: EncodedInPath::default(),
             tls: None,
+            https_port: None,
             site: OnceLock::new(),
         }
     }

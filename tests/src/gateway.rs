@@ -1,5 +1,6 @@
 //! A running gateway, in this process or as one of its own.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -18,7 +19,7 @@ use crate::setup::{self, Setup};
 
 /// A gateway that serves. It stops when it is dropped.
 pub struct Gateway {
-    listeners: Vec<(String, SocketAddr)>,
+    listeners: Vec<(String, String)>,
     admin: SocketAddr,
     config: PathBuf,
     workers: usize,
@@ -43,16 +44,28 @@ impl Gateway {
     /// The address of the first listener.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.listeners.first().expect("there is a listener").1
+        let (_, address) = self.listeners.first().expect("there is a listener");
+        address.parse().expect("it is no path")
     }
 
     /// The address of a listener.
     #[must_use]
     pub fn listener(&self, name: &str) -> SocketAddr {
         let found = self.listeners.iter().find(|(listener, _)| listener == name);
-        found
-            .unwrap_or_else(|| panic!("there is no listener {name:?}"))
-            .1
+        let found = found.unwrap_or_else(|| panic!("there is no listener {name:?}"));
+        found.1.parse().expect("it is no path")
+    }
+
+    /// The addresses of the listeners that serve now, by their names.
+    pub async fn listening(&self) -> BTreeMap<String, String> {
+        let status = self.status().await;
+        serde_json::from_value(status["listeners"].clone()).expect("they are texts")
+    }
+
+    /// The process's id.
+    #[must_use]
+    pub fn process_id(&self) -> u32 {
+        self.pid().as_raw_nonzero().get().unsigned_abs()
     }
 
     /// The address of the admin listener.
@@ -281,7 +294,7 @@ impl Setup {
         let listeners = gateway
             .listeners()
             .iter()
-            .map(|(name, address)| (name.to_string(), *address))
+            .map(|(name, address)| (name.to_string(), address.to_string()))
             .collect();
         let admin = gateway
             .admin()
@@ -353,7 +366,7 @@ impl Setup {
         })
         .await;
         gateway.listeners = gateway
-            .log("listening on")
+            .log("\"listening on")
             .iter()
             .map(|line| listening(line))
             .collect();
@@ -367,17 +380,20 @@ impl Setup {
 }
 
 /// Name and address in a line of the log.
-fn listening(line: &str) -> (String, SocketAddr) {
+fn listening(line: &str) -> (String, String) {
     let name = serde_json::from_str::<Value>(line).expect("the log is JSON")["listener"].clone();
     (
         name.as_str().unwrap_or_default().to_owned(),
-        address(line).expect("it names an address"),
+        last_word(line).expect("it names an address"),
     )
 }
 
 fn address(line: &str) -> Option<SocketAddr> {
-    let message = serde_json::from_str::<Value>(line).ok()?["message"]
-        .as_str()?
-        .to_owned();
-    message.rsplit(' ').next()?.parse().ok()
+    last_word(line)?.parse().ok()
+}
+
+fn last_word(line: &str) -> Option<String> {
+    let line = serde_json::from_str::<Value>(line).ok()?;
+    let word = line["message"].as_str()?.rsplit(' ').next()?;
+    Some(word.to_owned())
 }

@@ -95,7 +95,13 @@ async fn work(
         }
         let begun = Instant::now();
         let failure = match connection.try_call(call).await {
-            Ok(answer) if good(&answer) => None,
+            Ok(answer) if good(&answer) => {
+                // It says that it takes no more requests (RFC 9112, 9.6).
+                if answer.header("connection").as_deref() == Some("close") {
+                    connection = Connection::h1(address).await;
+                }
+                None
+            }
             Ok(answer) => Some(format!("{call:?}: {answer:?}")),
             Err(error) => {
                 connection = Connection::h1(address).await;

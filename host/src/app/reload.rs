@@ -12,10 +12,13 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::build::{Builder, Generation};
+use super::inheritance::Inheritance;
+use super::listeners::{Listeners, Plan};
+use super::service_manager;
 use super::status::Status;
 use super::worker::Views;
-use crate::config::{self, Config, Problems};
-use crate::listener::Listener;
+use crate::config::{self, Config, Problem, Problems};
+use crate::listener::ListenError;
 use crate::telemetry::ReloadOutcome;
 
 /// After the last change: writers seldom write once.
@@ -46,8 +49,8 @@ type Names = Arc<Mutex<BTreeSet<OsString>>>;
 pub(super) struct Reloader {
     builder: Arc<Builder>,
     views: Views,
-    listeners: Vec<Arc<Listener>>,
     status: Arc<Status>,
+    listeners: Arc<Listeners>,
     current: Generation,
     /// The files as they were when they were last looked at.
     seen: Seen,
@@ -61,16 +64,17 @@ impl Reloader {
     /// `seen` are the files as they were before `current` was made of them.
     pub(super) fn new(
         builder: Arc<Builder>,
-        (views, listeners): (Views, Vec<Arc<Listener>>),
+        views: Views,
         status: Arc<Status>,
+        listeners: Arc<Listeners>,
         current: Generation,
         seen: Seen,
     ) -> Self {
         Self {
             builder,
             views,
-            listeners,
             status,
+            listeners,
             current,
             seen,
             watching: BTreeSet::new(),
@@ -167,16 +171,18 @@ impl Reloader {
         let Some(path) = self.current.config.sources.first() else {
             return;
         };
+        service_manager::reloading();
         let built = match config::load(path) {
             Ok(config) => {
                 super::warn_of_fixed(&self.current.config, &config);
-                self.builder.build(config, Some(&self.current)).await
+                self.build(config).await
             }
             Err(problems) => Err(problems),
         };
         match built {
-            Ok(generation) => {
+            Ok((generation, listeners)) => {
                 self.publish(generation);
+                self.listeners.apply(listeners);
                 self.remember();
                 self.refused = None;
                 tracing::info!(
@@ -188,6 +194,26 @@ impl Reloader {
             }
             Err(problems) if told.is_some_and(|told| told == problems.to_string()) => {}
             Err(problems) => self.refuse_config(&problems),
+        }
+        service_manager::ready();
+    }
+
+    /// Everything of a configuration that may fail: when it is there, it can be put into force.
+    async fn build(&self, config: Config) -> Result<(Generation, Plan), Problems> {
+        let generation = self.builder.build(config, Some(&self.current)).await?;
+        let config = &generation.config;
+        // Whatever was inherited was taken at the start.
+        let listeners = self
+            .listeners
+            .prepare(&config.listeners, &mut Inheritance::default());
+        match listeners {
+            Ok(listeners) => Ok((generation, listeners)),
+            Err(errors) => {
+                let main = config.sources.first().cloned().unwrap_or_default();
+                let problem = |error: ListenError| Problem::of_file(&main, error.to_string(), None);
+                let problems = errors.into_iter().map(problem).collect();
+                Err(Problems::new(problems, &config.texts))
+            }
         }
     }
 
@@ -280,12 +306,6 @@ impl Reloader {
 
     fn publish(&mut self, generation: Generation) {
         self.views.publish(&generation.snapshot);
-        for listener in &self.listeners {
-            let configs = &mut generation.config.listeners.iter();
-            if let Some(config) = configs.find(|config| config.name == *listener.name()) {
-                listener.set_tls(config.tls.as_ref());
-            }
-        }
         self.builder.published(&generation, Some(&self.current));
         self.status.published(&generation.snapshot);
         self.current = generation;

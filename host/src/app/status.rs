@@ -62,6 +62,7 @@ impl Status {
         Report {
             ready: !self.draining.load(Ordering::Relaxed) && inner.generation > 0,
             generation: inner.generation,
+            listeners: BTreeMap::new(),
             plugins: inner.plugins.clone(),
             config_problem: inner.config_problem.clone(),
             plugin_problems: inner.plugin_problems.clone(),

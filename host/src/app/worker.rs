@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use tokio::runtime::Builder;
+use tokio::sync::mpsc;
 
 use super::services::WorkerUpstreams;
 use crate::clock::Clock;
@@ -81,7 +82,8 @@ impl Handler for WorkerHandler {
 /// What a worker is made of.
 pub(super) struct WorkerPlan {
     pub(super) index: usize,
-    pub(super) listeners: Vec<Arc<Listener>>,
+    /// Listeners that it accepts from, as they are opened.
+    pub(super) listeners: mpsc::UnboundedReceiver<Arc<Listener>>,
     pub(super) views: Views,
     pub(super) clock: Clock,
     pub(super) drain: DrainSignal,
@@ -101,7 +103,7 @@ pub(super) fn spawn(plan: WorkerPlan) -> std::io::Result<JoinHandle<std::io::Res
 async fn work(plan: WorkerPlan) -> std::io::Result<()> {
     let WorkerPlan {
         index,
-        listeners,
+        mut listeners,
         views,
         clock,
         mut drain,
@@ -113,16 +115,28 @@ async fn work(plan: WorkerPlan) -> std::io::Result<()> {
         clock,
     };
     let tasks = Tasks::default();
-    for listener in listeners {
-        let acceptor = Acceptor::new(listener)?;
-        tokio::spawn(acceptor.run(handler.clone(), drain.clone(), tasks.guard()));
+    loop {
+        let listener = tokio::select! {
+            // What was opened before the drain has connections in its queue.
+            biased;
+            Some(listener) = listeners.recv() => listener,
+            () = drain.draining() => break,
+        };
+        let name = Arc::clone(listener.name());
+        match Acceptor::new(listener) {
+            Ok(acceptor) => {
+                let (serving, guard) =
+                    (acceptor.run(handler.clone(), drain_timeout), tasks.guard());
+                tokio::spawn(async move {
+                    serving.await;
+                    drop(guard);
+                });
+            }
+            Err(error) => {
+                tracing::error!(worker = index, listener = %name, %error, "a worker does not accept connections");
+            }
+        }
     }
-    drain.draining().await;
-    if tokio::time::timeout(drain_timeout, tasks.finished())
-        .await
-        .is_err()
-    {
-        tracing::warn!(worker = index, timeout = ?drain_timeout, "drain timeout: open connections are cut off");
-    }
+    tasks.finished().await;
     Ok(())
 }

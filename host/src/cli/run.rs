@@ -5,11 +5,23 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
 
-use crate::app::{self, Gateway};
+use crate::app::{self, Gateway, Inheritance, Program, UpgradeError, service_manager};
 use crate::telemetry::{Logging, Metrics};
 
 pub(super) fn run(path: &Path) -> ExitCode {
+    // Before anything else opens files: inherited ones are known by their numbers.
+    let mut inheritance = match Inheritance::receive() {
+        Ok(inheritance) => inheritance,
+        Err(error) => {
+            return super::fail(
+                super::EXIT_START,
+                format_args!("inherited sockets cannot be used: {error}"),
+            );
+        }
+    };
+    let program = Program::this();
     let config = match app::load(path) {
         Ok(config) => config,
         Err(error) => return super::refuse(&error),
@@ -19,18 +31,31 @@ pub(super) fn run(path: &Path) -> ExitCode {
         Ok(logging) => logging,
         Err(error) => return super::fail(super::EXIT_CONFIG, format_args!("[log] {error}")),
     };
-    let gateway = match Gateway::start(config, metrics) {
+    let gateway = match Gateway::start_with(config, metrics, &mut inheritance) {
         Ok(gateway) => gateway,
         Err(error) => return super::refuse(&error),
     };
-    for (name, address) in gateway.listeners() {
-        tracing::info!(listener = %name, "listening on {address}");
-    }
     if let Some(address) = gateway.admin() {
         tracing::info!("admin on {address}");
     }
-    match wait_for_end(&gateway) {
-        Ok(signal) => tracing::info!("{signal}: draining"),
+    if let Err(error) = inheritance.ready() {
+        return super::fail(
+            super::EXIT_START,
+            format_args!("the process that was to be replaced is gone: {error}"),
+        );
+    }
+    service_manager::ready();
+    match wait_for_end(&gateway, program) {
+        Ok(End::Signal(signal)) => {
+            tracing::info!("{signal}: draining");
+            service_manager::stopping();
+            gateway.drain();
+        }
+        Ok(End::Replaced(process)) => {
+            tracing::info!("process {process} serves: draining");
+            service_manager::replaced_by(process);
+            gateway.retire();
+        }
         Err(error) => {
             return super::fail(
                 super::EXIT_START,
@@ -38,35 +63,93 @@ pub(super) fn run(path: &Path) -> ExitCode {
             );
         }
     }
-    gateway.drain();
     tracing::info!("drained");
     logging.flush();
     ExitCode::SUCCESS
 }
 
-/// Waits for SIGTERM or SIGINT, and reloads at SIGHUP. A second one of the former ends the process at once.
-fn wait_for_end(gateway: &Gateway) -> std::io::Result<&'static str> {
+/// Why the gateway ends.
+enum End {
+    /// This signal came.
+    Signal(&'static str),
+    /// This process serves in its place.
+    Replaced(u32),
+}
+
+/// What the process listens to.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+    upgrade: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+            upgrade: signal(SignalKind::user_defined2())?,
+        })
+    }
+}
+
+/// Waits for SIGTERM or SIGINT, reloads at SIGHUP, and has itself replaced at SIGUSR2. A second one of the former ends the
+/// process at once.
+fn wait_for_end(gateway: &Gateway, program: Result<Program, UpgradeError>) -> std::io::Result<End> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
         .build()?;
-    let (name, terminate, interrupt) = runtime.block_on(first_signal(gateway))?;
-    runtime.spawn(exit_on_second(terminate, interrupt));
+    let (end, signals) = runtime.block_on(async {
+        let mut signals = Signals::new()?;
+        let end = end(gateway, &program, &mut signals).await;
+        std::io::Result::Ok((end, signals))
+    })?;
+    runtime.spawn(exit_on_second(signals.terminate, signals.interrupt));
     // The runtime must live on to hear the second signal; the process ends soon.
     std::mem::forget(runtime);
-    Ok(name)
+    Ok(end)
 }
 
-async fn first_signal(gateway: &Gateway) -> std::io::Result<(&'static str, Signal, Signal)> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
+async fn end(
+    gateway: &Gateway,
+    program: &Result<Program, UpgradeError>,
+    signals: &mut Signals,
+) -> End {
+    let mut upgrade: Option<JoinHandle<Result<u32, UpgradeError>>> = None;
     loop {
         tokio::select! {
-            _ = hangup.recv() => gateway.reload(),
-            _ = terminate.recv() => return Ok(("SIGTERM", terminate, interrupt)),
-            _ = interrupt.recv() => return Ok(("SIGINT", terminate, interrupt)),
+            _ = signals.hangup.recv() => gateway.reload(),
+            _ = signals.terminate.recv() => return End::Signal("SIGTERM"),
+            _ = signals.interrupt.recv() => return End::Signal("SIGINT"),
+            _ = signals.upgrade.recv(), if upgrade.is_none() => match program {
+                Ok(program) => {
+                    tracing::info!("SIGUSR2: starting the process that is to replace this one");
+                    let (handover, program) = (gateway.handover(), program.clone());
+                    upgrade = Some(tokio::task::spawn_blocking(move || handover.run(&program)));
+                }
+                Err(error) => tracing::error!("not replaced: {error}"),
+            },
+            outcome = ended(&mut upgrade) => match outcome {
+                Ok(process) => return End::Replaced(process),
+                Err(error) => tracing::error!("not replaced, this process serves on: {error}"),
+            },
         }
+    }
+}
+
+/// The outcome of an upgrade. Waits for ever while there is none.
+async fn ended(upgrade: &mut Option<JoinHandle<Result<u32, UpgradeError>>>) -> Result<u32, String> {
+    let Some(running) = upgrade else {
+        return std::future::pending().await;
+    };
+    let outcome = running.await;
+    *upgrade = None;
+    match outcome {
+        Ok(outcome) => outcome.map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
     }
 }
 

@@ -1,6 +1,8 @@
 //! Addresses of the file: where listeners listen, which networks are trusted, where services are, which hosts routes are for.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
@@ -8,9 +10,20 @@ use serde::{Deserialize, Deserializer};
 
 use super::values::{Refusal, from_text, text_value};
 
+/// What the kernel takes (unix(7)), the final NUL left out.
+const MAX_SOCKET_PATH: usize = 107;
+
 text_value!(
     /// `0.0.0.0:8080`
     Address(SocketAddr), "an address like \"0.0.0.0:8080\"", address
+);
+text_value!(
+    /// `0.0.0.0:8080` or `unix:/run/postern.sock`
+    ListenWord(ListenAddress), "an address like \"0.0.0.0:8080\" or \"unix:/run/postern.sock\"", listen_address
+);
+text_value!(
+    /// `0660`
+    ModeText(u32), "permissions like \"0660\"", mode
 );
 text_value!(
     /// `10.0.0.0/8` or `10.0.0.1`
@@ -55,6 +68,58 @@ fn address(text: &str) -> Result<SocketAddr, Refusal> {
             _ if text.parse::<IpAddr>().is_ok() => refusal.help("add the port"),
             _ => refusal.help("write an IP address and a port; an IPv6 address stands in brackets"),
         }
+    })
+}
+
+/// Where a listener listens.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ListenAddress {
+    /// On the network; port 0 picks a free one.
+    Tcp(SocketAddr),
+    /// On a path of this machine.
+    Unix(PathBuf),
+}
+
+impl ListenAddress {
+    /// Whether it is the same socket each time it is opened: not so with port 0.
+    #[must_use]
+    pub fn is_fixed(&self) -> bool {
+        !matches!(self, Self::Tcp(address) if address.port() == 0)
+    }
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+fn listen_address(text: &str) -> Result<ListenAddress, Refusal> {
+    let Some(path) = text.strip_prefix("unix:") else {
+        return address(text).map(ListenAddress::Tcp);
+    };
+    match path {
+        "" => Err(Refusal::expected("a path after \"unix:\"", text)),
+        path if path.len() > MAX_SOCKET_PATH => Err(Refusal::new(format!(
+            "the path of a socket has at most {MAX_SOCKET_PATH} bytes, found {}",
+            path.len()
+        ))),
+        path => Ok(ListenAddress::Unix(path.into())),
+    }
+}
+
+fn mode(text: &str) -> Result<u32, Refusal> {
+    let legal =
+        (3..=4).contains(&text.len()) && text.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
+    let mode = u32::from_str_radix(text, 8)
+        .ok()
+        .filter(|mode| *mode <= 0o777);
+    mode.filter(|_| legal).ok_or_else(|| {
+        Refusal::expected("permissions like \"0660\"", text)
+            .help("write three octal digits: owner, group, others")
     })
 }
 
@@ -252,6 +317,28 @@ mod tests {
                 .to_string()
                 .contains("write \"shop.example\"")
         );
+    }
+
+    #[test]
+    fn listeners_listen_on_an_address_or_a_path() {
+        assert_eq!(
+            listen_address("unix:run/s").unwrap(),
+            ListenAddress::Unix("run/s".into())
+        );
+        assert_eq!(listen_address("[::1]:80").unwrap().to_string(), "[::1]:80");
+        for wrong in [
+            "unix:",
+            "unix",
+            "/run/s",
+            &format!("unix:{}", "a".repeat(108)),
+        ] {
+            assert!(listen_address(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(mode("0660").unwrap(), 0o660);
+        assert_eq!(mode("600").unwrap(), 0o600);
+        for wrong in ["", "7", "77", "0888", "1777", "00660", "rw-", "+66"] {
+            assert!(mode(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 /// `[server] drain-timeout`: longer than most requests, shorter than the patience of orchestrators.
 pub const DEFAULT_SERVER_DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// `[server] readiness-delay`: who asks for readiness is expected to know by itself when to come back.
+pub const DEFAULT_SERVER_READINESS_DELAY: Duration = Duration::ZERO;
 
 /// `[log] level`
 pub const DEFAULT_LOG_LEVEL: &str = "info";
@@ -15,6 +17,10 @@ pub const DEFAULT_PLUGINS_MAX_MEMORY: usize = 64 << 20;
 /// `[plugins] watch`
 pub const DEFAULT_PLUGINS_WATCH: bool = true;
 
+/// `[listen.NAME] socket-mode`: the owner and the group.
+pub const DEFAULT_LISTEN_SOCKET_MODE: u32 = 0o660;
+/// `[listen.NAME] redirect-https-port`
+pub const DEFAULT_LISTEN_REDIRECT_HTTPS_PORT: u16 = 443;
 /// `[listen.NAME] max-connections`
 pub const DEFAULT_LISTEN_MAX_CONNECTIONS: usize = 10_000;
 /// `[listen.NAME] header-timeout`: a slow client holds a connection no longer than this without a request.

@@ -10,12 +10,12 @@ use toml::Spanned;
 
 pub(super) use route::*;
 
-use super::address::{Address, Network, ServerNameText, Target};
+use super::address::{Address, ListenWord, ModeText, Network, ServerNameText, Target};
 use super::reference::{PublicKeyReference, SecretReference};
 use super::units::{DurationText, LimitText, SizeText};
 use super::values::{
     AccessFormat, AlgorithmWord, ClientAuthWord, EncodedWord, GrantWord, IsolationWord, LogFormat,
-    Name, OnFailureValue, ProtocolWord, TlsVersionWord,
+    Name, OnFailureValue, ProtocolWord, ProxyProtocolWord, TlsVersionWord,
 };
 
 /// A value that knows where it stands.
@@ -47,6 +47,8 @@ pub(super) struct ServerFile {
     pub(super) workers: Field<u64>,
     /// How long a drain waits for exchanges to end.
     pub(super) drain_timeout: Field<DurationText>,
+    /// From not being ready to accepting nothing new.
+    pub(super) readiness_delay: Field<DurationText>,
 }
 
 /// `[admin]`
@@ -96,9 +98,13 @@ pub(super) struct PluginsFile {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct ListenFile {
     /// Where to listen.
-    pub(super) address: Field<Address>,
+    pub(super) address: Field<ListenWord>,
+    /// Who may connect to a path.
+    pub(super) socket_mode: Field<ModeText>,
     /// Most connections at once.
     pub(super) max_connections: Field<u64>,
+    /// Most connections of one client at once.
+    pub(super) max_connections_per_address: Field<u64>,
     /// For a whole request head to arrive.
     pub(super) header_timeout: Field<DurationText>,
     /// For the next request of a kept connection to begin.
@@ -113,6 +119,12 @@ pub(super) struct ListenFile {
     pub(super) allow_encoded: Option<Vec<Spanned<EncodedWord>>>,
     /// Peers whose forwarding headers are believed.
     pub(super) trusted_proxies: Option<Vec<Network>>,
+    /// Whether a header of the PROXY protocol comes first.
+    pub(super) proxy_protocol: Field<ProxyProtocolWord>,
+    /// Whether requests without TLS are sent on to `https://`.
+    pub(super) redirect_https: Option<bool>,
+    /// The port that they are sent on to.
+    pub(super) redirect_https_port: Field<u64>,
     /// With it, clients speak TLS.
     pub(super) tls: Field<ListenTlsFile>,
 }

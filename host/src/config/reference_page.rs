@@ -121,6 +121,11 @@ fn of_the_gateway() -> Vec<Row> {
     vec![
         (
             server,
+            "readiness-delay",
+            duration(DEFAULT_SERVER_READINESS_DELAY),
+        ),
+        (
+            server,
             "drain-timeout",
             duration(DEFAULT_SERVER_DRAIN_TIMEOUT),
         ),
@@ -138,6 +143,16 @@ fn of_the_gateway() -> Vec<Row> {
 fn of_listeners() -> Vec<Row> {
     let listen = "[listen.NAME]";
     vec![
+        (
+            listen,
+            "socket-mode",
+            text(format_args!("{DEFAULT_LISTEN_SOCKET_MODE:04o}")),
+        ),
+        (
+            listen,
+            "redirect-https-port",
+            DEFAULT_LISTEN_REDIRECT_HTTPS_PORT.to_string(),
+        ),
         (
             listen,
             "max-connections",

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 pub use route::*;
 
+use super::address::ListenAddress;
 use super::secret::Secret;
 use super::text::Texts;
 use super::tls::{ListenTlsConfig, TargetTls};
@@ -57,6 +58,8 @@ pub struct ServerConfig {
     pub workers: usize,
     /// How long a drain waits for exchanges to end. Default 30 s.
     pub drain_timeout: Duration,
+    /// From not being ready to accepting nothing new. Default 0 s.
+    pub readiness_delay: Duration,
 }
 
 /// `[admin]`
@@ -114,9 +117,13 @@ pub struct ListenerConfig {
     /// `NAME`
     pub name: Arc<str>,
     /// Where to listen; port 0 picks a free one.
-    pub address: SocketAddr,
+    pub address: ListenAddress,
+    /// Permissions of a socket with a path. Default 0660.
+    pub socket_mode: u32,
     /// Most connections at once. Default 10,000.
     pub max_connections: usize,
+    /// Most connections of one client, in IPv6 of a /64, at once. Default no limit.
+    pub max_connections_per_address: Option<usize>,
     /// For a whole request head to arrive. Default 10 s.
     pub header_timeout: Duration,
     /// For the next request of a kept connection to begin. Default 75 s.
@@ -133,6 +140,10 @@ pub struct ListenerConfig {
     pub trusted_proxies: Vec<ipnet::IpNet>,
     /// With it, clients speak TLS. Default none.
     pub tls: Option<ListenTlsConfig>,
+    /// Whether connections begin with a header of the PROXY protocol. Default not.
+    pub proxy_protocol: bool,
+    /// The port of `https://` that requests without TLS are sent on to. Default they are not.
+    pub redirect_https: Option<u16>,
 }
 
 /// `[upstream.NAME]`

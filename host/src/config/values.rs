@@ -176,6 +176,11 @@ text_value!(
     |text| one_of(text, &[("websocket", UpgradeProtocol::WebSocket)])
 );
 text_value!(
+    /// `off`, `required`: whether it is required.
+    ProxyProtocolWord(bool), "one of off, required",
+    |text| one_of(text, &[("off", false), ("required", true)])
+);
+text_value!(
     /// A host interface.
     GrantWord(Grant), "one of identity, keys, limits, store, metrics", grant
 );

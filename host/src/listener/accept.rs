@@ -1,25 +1,29 @@
 //! The accept loop of one worker on one listener.
 
-use std::io::{Error, ErrorKind};
-use std::net::SocketAddr;
+use std::io::{Error, ErrorKind, Result};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
-use tokio::net::{TcpListener, TcpStream};
 
-use super::Listener;
+use super::activity::{Activity, Order};
 use super::connection;
 use super::janitor::Janitor;
-use super::stream::{Rewound, Socket};
+use super::limits::Place;
+use super::proxy_protocol::{self, Endpoints, HeaderError};
+use super::socket::{self, Accepted, Waiting};
+use super::stream::Rewound;
+use super::{Listener, Settings};
 use crate::proxy::ExchangeBody;
-use crate::shutdown::{DrainSignal, Seat, TaskGuard};
+use crate::shutdown::{DrainSignal, Seat, TaskGuard, Tasks};
+use crate::telemetry::ConnectionRefusal;
 use crate::types::Peer;
 
 /// After an error of the machine (no descriptors, no memory): accepting again at once would only spin.
 const PRESSURE_PAUSE: Duration = Duration::from_millis(50);
+/// Connections that are still taken from the queue when a drain begins: as many as it holds.
+const MAX_QUEUED: usize = 4_096;
 
 /// Serves requests; one for each worker.
 pub trait Handler: Clone + Send + Sync + 'static {
@@ -33,8 +37,8 @@ pub trait Handler: Clone + Send + Sync + 'static {
 
 /// One worker's share of a listener.
 pub struct Acceptor {
-    pub(super) listener: Arc<Listener>,
-    socket: TcpListener,
+    listener: Arc<Listener>,
+    waiting: Waiting,
     janitor: Arc<Janitor>,
 }
 
@@ -43,64 +47,165 @@ impl Acceptor {
     ///
     /// # Errors
     /// When the socket cannot be registered with the runtime.
-    pub fn new(listener: Arc<Listener>) -> std::io::Result<Self> {
-        let socket = TcpListener::from_std(listener.share()?)?;
-        let janitor = Janitor::new(&listener.config);
+    pub fn new(listener: Arc<Listener>) -> Result<Self> {
+        let waiting = Waiting::new(listener.share()?)?;
         Ok(Self {
             listener,
-            socket,
-            janitor,
+            waiting,
+            janitor: Arc::default(),
         })
     }
 
-    /// Accepts connections until the drain begins. Each is served by a task of its own that holds a guard.
-    pub async fn run<H: Handler>(self, handler: H, mut drain: DrainSignal, guard: TaskGuard) {
-        tokio::spawn(Arc::clone(&self.janitor).run(drain.clone()));
+    /// Accepts connections until the listener's drain begins, and waits for them to end, no longer than `drain_timeout`.
+    /// Each is served by a task of its own.
+    pub async fn run<H: Handler>(self, handler: H, drain_timeout: Duration) {
+        let mut drain = self.listener.draining.clone();
+        let janitor = tokio::spawn(Arc::clone(&self.janitor).run(Arc::clone(&self.listener)));
+        let tasks = Tasks::default();
+        self.accept(&handler, &mut drain, &tasks).await;
+        self.take_queued(&handler, &tasks);
+        let Self {
+            listener,
+            waiting,
+            janitor: connections,
+        } = self;
+        listener.close();
+        drop(waiting);
+        if tokio::time::timeout(drain_timeout, tasks.finished())
+            .await
+            .is_err()
+        {
+            tracing::warn!(listener = %listener.name(), timeout = ?drain_timeout, "drain timeout: open connections are cut off");
+            connections.cut();
+        }
+        janitor.abort();
+    }
+
+    async fn accept<H: Handler>(&self, handler: &H, drain: &mut DrainSignal, tasks: &Tasks) {
         loop {
             let accepted = tokio::select! {
-                accepted = self.socket.accept() => accepted,
-                () = drain.draining() => return self.listener.close(),
+                accepted = self.waiting.accept() => accepted,
+                () = drain.draining() => return,
             };
             match accepted {
-                Ok((stream, address)) => self.admit(stream, address, &handler, &guard),
+                Ok(accepted) => self.admit(accepted, handler, tasks.guard()),
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
-                    tracing::error!(listener = %self.listener.name(), %error, "connections cannot be accepted");
+                    if let Some(unsaid) = self.listener.complaint.due(Instant::now()) {
+                        let listener = self.listener.name();
+                        tracing::error!(%listener, %error, unsaid, "connections cannot be accepted");
+                    }
                     tokio::time::sleep(PRESSURE_PAUSE).await;
                 }
             }
         }
     }
 
-    fn admit<H: Handler>(
-        &self,
-        stream: TcpStream,
-        address: SocketAddr,
-        handler: &H,
-        guard: &TaskGuard,
-    ) {
-        let listener = Arc::clone(&self.listener);
-        let Some(place) = Place::take(&listener) else {
-            tracing::warn!(listener = %listener.name(), %address, "connection refused: max-connections are open");
+    /// Closing a socket resets the connections that wait in its queue, and their clients believe that they are connected.
+    fn take_queued<H: Handler>(&self, handler: &H, tasks: &Tasks) {
+        if self.listener.is_shared() {
+            return;
+        }
+        let Ok(socket) = self.waiting.duplicate() else {
             return;
         };
-        let local = stream.local_addr().unwrap_or(listener.address);
-        // Without this, the last segment of a response waits for a delayed acknowledgement.
-        let _ = stream.set_nodelay(true);
-        let peer = Peer::new(
-            Arc::clone(listener.name()),
-            address,
-            local,
-            Arc::clone(&listener.trusted_proxies),
-        )
-        .allowing(listener.config.allow_encoded);
-        let (handler, activity) = (handler.clone(), self.janitor.admit());
-        let seat = Seat::new((place, guard.clone()));
-        let stream = Rewound::new(Socket::Tcp(stream));
+        for _ in 0..MAX_QUEUED {
+            match socket::accept_queued(&socket) {
+                Ok(Some(accepted)) => self.admit(accepted, handler, tasks.guard()),
+                Ok(None) => return,
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn admit<H: Handler>(&self, accepted: Accepted, handler: &H, guard: TaskGuard) {
+        let listener = Arc::clone(&self.listener);
+        let settings = listener.settings.load_full();
+        let Some(mut place) = listener.connections.enter(settings.config.max_connections) else {
+            let client = accepted.peer.ip().to_canonical();
+            return listener.connections.refuse(
+                listener.name(),
+                client,
+                ConnectionRefusal::MaxConnections,
+            );
+        };
+        let (handler, activity) = (handler.clone(), self.janitor.admit(&settings.config));
         tokio::spawn(async move {
-            connection::serve(stream, &listener, handler, peer, activity, seat).await;
+            let ends = Endpoints {
+                source: accepted.peer,
+                destination: accepted.local,
+            };
+            let mut stream = Rewound::new(accepted.stream);
+            match introduce(&settings, &mut stream, ends, &mut place, &activity).await {
+                Ok(peer) => {
+                    let how = (&*listener, &*settings);
+                    let seat = Seat::new((place, guard));
+                    connection::serve(stream, how, handler, peer, activity, seat).await;
+                }
+                Err(Some(refusal)) => {
+                    let client = ends.source.ip().to_canonical();
+                    listener
+                        .connections
+                        .refuse(listener.name(), client, refusal);
+                }
+                Err(None) => {}
+            }
         });
     }
+}
+
+/// Finds out who connected, and whether it may. An error without a reason is a connection that went before it said anything.
+async fn introduce(
+    settings: &Settings,
+    stream: &mut Rewound,
+    mut ends: Endpoints,
+    place: &mut Place,
+    activity: &Arc<Activity>,
+) -> std::result::Result<Peer, Option<ConnectionRefusal>> {
+    let config = &settings.config;
+    if config.proxy_protocol {
+        let trusted = &settings.trusted_proxies;
+        let proxy = ends.source.ip().to_canonical();
+        if !trusted.is_empty() && !trusted.iter().any(|range| range.contains(&proxy)) {
+            return Err(Some(ConnectionRefusal::ProxyProtocol));
+        }
+        let header = tokio::time::timeout(config.header_timeout, proxy_protocol::read(stream));
+        let header = tokio::select! {
+            header = header => header,
+            () = activity.finish_ordered() => {
+                // The janitor is as impatient as we are; it finishes connections in a drain, too.
+                let overdue = activity.ordered() == Order::Close;
+                return Err(overdue.then_some(ConnectionRefusal::ProxyProtocol));
+            }
+        };
+        match header {
+            Ok(Ok(said)) => ends = said.unwrap_or(ends),
+            // Such as a health check that only connects.
+            Ok(Err(HeaderError::Silent | HeaderError::Io(_))) => return Err(None),
+            Ok(Err(error)) => {
+                tracing::debug!(listener = %config.name, %proxy, %error, "connection refused");
+                return Err(Some(ConnectionRefusal::ProxyProtocol));
+            }
+            Err(_) => return Err(Some(ConnectionRefusal::ProxyProtocol)),
+        }
+    }
+    let mut peer = Peer::new(
+        Arc::clone(&config.name),
+        ends.source,
+        ends.destination,
+        Arc::clone(&settings.trusted_proxies),
+    )
+    .allowing(config.allow_encoded);
+    peer.https_port = config.redirect_https;
+    // All clients behind a trusted proxy come from its address.
+    if let Some(max) = config.max_connections_per_address
+        && !peer.trusted
+        && !place.belongs_to(peer.ip(), max)
+    {
+        return Err(Some(ConnectionRefusal::MaxConnectionsPerAddress));
+    }
+    Ok(peer)
 }
 
 /// Errors of the connection that would have been accepted, not of the listener.
@@ -109,32 +214,4 @@ fn is_of_one_connection(error: &Error) -> bool {
         error.kind(),
         ErrorKind::ConnectionRefused | ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset
     )
-}
-
-/// One of a listener's `max-connections`.
-struct Place {
-    open: Arc<AtomicUsize>,
-    listener: Arc<Listener>,
-}
-
-impl Place {
-    fn take(listener: &Arc<Listener>) -> Option<Self> {
-        let open = Arc::clone(&listener.connections);
-        if open.fetch_add(1, Ordering::Relaxed) >= listener.config.max_connections {
-            open.fetch_sub(1, Ordering::Relaxed);
-            return None;
-        }
-        listener.metrics.opened();
-        Some(Self {
-            open,
-            listener: Arc::clone(listener),
-        })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.open.fetch_sub(1, Ordering::Relaxed);
-        self.listener.metrics.closed();
-    }
 }

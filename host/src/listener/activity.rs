@@ -15,6 +15,11 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::time::Instant;
 
+/// A client that has not asked for so long is not about to: its request would be lost if we closed the connection.
+const QUIET: Duration = Duration::from_millis(500);
+/// The same where a part of a head has come, perhaps.
+const PARTIAL_QUIET: Duration = Duration::from_secs(2);
+
 /// Shared by the connection's parts.
 #[derive(Default)]
 pub(super) struct Activity {
@@ -35,6 +40,8 @@ pub(super) struct Activity {
 pub(super) enum Order {
     /// To go on.
     None,
+    /// To say with the next response that it is the last, and to wait for it as long as a client may be about to ask.
+    Last,
     /// To finish what it does, and then to close.
     Finish,
     /// To close at once.
@@ -81,17 +88,18 @@ impl Activity {
     pub(super) fn ordered(&self) -> Order {
         match self.order.load(Ordering::Relaxed) {
             0 => Order::None,
-            1 => Order::Finish,
+            1 => Order::Last,
+            2 => Order::Finish,
             _ => Order::Close,
         }
     }
 
-    /// Waits for an order.
-    pub(super) async fn any_order(&self) {
+    /// Waits for the order to finish, or a stricter one.
+    pub(super) async fn finish_ordered(&self) {
         std::future::poll_fn(|cx| {
             self.listen(cx);
             match self.ordered() {
-                Order::None => Poll::Pending,
+                Order::None | Order::Last => Poll::Pending,
                 Order::Finish | Order::Close => Poll::Ready(()),
             }
         })
@@ -106,6 +114,13 @@ impl Activity {
 
 /// A request that has begun.
 pub(super) struct InProgress(Arc<Activity>);
+
+impl InProgress {
+    /// Whether the connection ends with the response.
+    pub(super) fn is_last(&self) -> bool {
+        self.0.ordered() >= Order::Last
+    }
+}
 
 impl Drop for InProgress {
     fn drop(&mut self) {
@@ -135,6 +150,14 @@ impl Watch {
     /// Whose connection this is, and whether it has ended: then only the watch still knows it.
     pub(super) fn activity(&self) -> Option<&Activity> {
         (Arc::strong_count(&self.activity) > 1).then_some(&*self.activity)
+    }
+
+    /// Whether the client seems to want nothing: closing the connection now would take nothing from it. To be asked right
+    /// after `look`.
+    pub(super) fn is_quiet(&self, now: Instant) -> bool {
+        let partial = self.activity.partial.load(Ordering::Relaxed);
+        let patience = if partial { PARTIAL_QUIET } else { QUIET };
+        now.saturating_duration_since(self.quiet_since) >= patience
     }
 
     /// Whether the connection is to be closed, as things stand at `now`.
@@ -275,6 +298,25 @@ mod tests {
         assert_eq!(watch.look(start + SECOND), None);
         assert_eq!(watch.look(start + 70 * SECOND), None);
         assert_eq!(watch.look(start + 77 * SECOND), Some(Overdue::Idle));
+    }
+
+    #[test]
+    fn a_connection_is_quiet_when_nothing_began_or_ended_for_a_while() {
+        let (activity, mut watch) = watch();
+        let start = Instant::now();
+        let request = activity.begin();
+        assert_eq!(watch.look(start + SECOND), None);
+        assert!(!watch.is_quiet(start + SECOND));
+        drop(request);
+        assert_eq!(watch.look(start + 2 * SECOND), None);
+        assert!(!watch.is_quiet(start + 2 * SECOND), "it may ask again");
+        assert!(watch.is_quiet(start + 2 * SECOND + QUIET));
+        activity.partial.store(true, Ordering::Relaxed);
+        assert!(
+            !watch.is_quiet(start + 2 * SECOND + QUIET),
+            "a head may be on its way"
+        );
+        assert!(watch.is_quiet(start + 2 * SECOND + PARTIAL_QUIET));
     }
 
     #[test]

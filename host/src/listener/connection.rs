@@ -6,18 +6,19 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::header::{CONNECTION, HeaderValue};
+use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 
-use super::Listener;
 use super::accept::Handler;
 use super::activity::{Activity, Order, Tracked, Watched};
 use super::stream::{Rewound, Stream};
 use super::tls::H2;
+use super::{Listener, Settings};
 use crate::shutdown::Seat;
 use crate::types::Peer;
 
@@ -28,23 +29,26 @@ const H2_PING_INTERVAL: Duration = Duration::from_secs(60);
 /// Serves a connection to its end.
 pub(super) async fn serve<H: Handler>(
     stream: Rewound,
-    listener: &Listener,
+    (listener, settings): (&Listener, &Settings),
     handler: H,
     mut peer: Peer,
     activity: Arc<Activity>,
     seat: Seat,
 ) {
-    let (config, address) = (&listener.config, peer.address);
+    let (config, address) = (&settings.config, peer.address);
     let begun = tokio::select! {
-        begun = begin(stream, listener, &mut peer) => begun,
+        begun = begin(stream, (listener, settings), &mut peer) => begun,
         // Nothing has begun that would have to be finished.
-        () = activity.any_order() => return,
+        () = activity.finish_ordered() => return,
     };
     let Some((stream, http2)) = begun else {
         return;
     };
     let peer = Arc::new(peer);
-    let supervisor = Arc::clone(&activity);
+    // HTTP/2 says that it ends and still serves what the client had asked meanwhile (RFC 9113, 6.8); HTTP/1 says it with
+    // a response.
+    let finish_at = if http2 { Order::Last } else { Order::Finish };
+    let supervisor = (Arc::clone(&activity), finish_at);
     let io = Watched::new(TokioIo::new(stream), Arc::clone(&activity));
     let service = service_fn(move |mut request: Request<Incoming>| {
         let (handler, peer, progress) = (handler.clone(), Arc::clone(&peer), activity.begin());
@@ -54,7 +58,12 @@ pub(super) async fn serve<H: Handler>(
             request.extensions_mut().insert(taken);
         }
         async move {
-            let response: Response<_> = handler.handle(request, peer).await;
+            let mut response: Response<_> = handler.handle(request, peer).await;
+            if !http2 && progress.is_last() && response.status() != StatusCode::SWITCHING_PROTOCOLS
+            {
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(CONNECTION, close);
+            }
             Ok::<_, Infallible>(response.map(|body| Tracked { body, progress }))
         }
     });
@@ -89,7 +98,7 @@ pub(super) async fn serve<H: Handler>(
 /// The stream that HTTP is spoken over, and whether it is HTTP/2. Nothing when the client does not get as far.
 async fn begin(
     mut stream: Rewound,
-    listener: &Listener,
+    (listener, settings): (&Listener, &Settings),
     peer: &mut Peer,
 ) -> Option<(Stream, bool)> {
     if let Some(tls) = listener.tls() {
@@ -99,7 +108,7 @@ async fn begin(
         let http2 = stream.get_ref().1.alpn_protocol() == Some(H2);
         return Some((Stream::Tls(Box::new(stream)), http2));
     }
-    let limit = listener.config.header_timeout;
+    let limit = settings.config.header_timeout;
     let http2 = tokio::time::timeout(limit, speaks_http2(&mut stream)).await;
     Some((Stream::Plain(stream), http2.ok()?.ok()?))
 }
@@ -128,7 +137,10 @@ struct Supervised<C> {
     /// Has it finish what it does.
     finish: fn(Pin<&mut C>),
     activity: Arc<Activity>,
-    listening: bool,
+    /// The order at which the protocol is told to finish.
+    finish_at: Order,
+    /// The last order that was heard.
+    heard: Option<Order>,
     finishing: bool,
 }
 
@@ -136,31 +148,36 @@ impl<C: Future<Output = hyper::Result<()>>> Future for Supervised<C> {
     type Output = hyper::Result<()>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if !self.listening {
-            // Once is enough: the connection stays in its task.
+        let mut ordered = self.activity.ordered();
+        while self.heard != Some(ordered) {
+            // An order takes the waker with it. Without one, once is enough: the connection stays in its task.
             self.activity.listen(cx);
-            self.listening = true;
+            self.heard = Some(ordered);
+            ordered = self.activity.ordered();
         }
-        match self.activity.ordered() {
-            Order::None => {}
-            Order::Finish if self.finishing => {}
-            Order::Finish => {
-                self.finishing = true;
-                let finish = self.finish;
-                finish(self.connection.as_mut());
-            }
-            Order::Close => return Poll::Ready(Ok(())),
+        if ordered == Order::Close {
+            return Poll::Ready(Ok(()));
+        }
+        if ordered >= self.finish_at && !self.finishing {
+            self.finishing = true;
+            let finish = self.finish;
+            finish(self.connection.as_mut());
         }
         self.connection.as_mut().poll(cx)
     }
 }
 
-fn supervise<C>(connection: C, finish: fn(Pin<&mut C>), activity: Arc<Activity>) -> Supervised<C> {
+fn supervise<C>(
+    connection: C,
+    finish: fn(Pin<&mut C>),
+    (activity, finish_at): (Arc<Activity>, Order),
+) -> Supervised<C> {
     Supervised {
         connection: Box::pin(connection),
         finish,
         activity,
-        listening: false,
+        finish_at,
+        heard: None,
         finishing: false,
     }
 }

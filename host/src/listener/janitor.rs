@@ -5,51 +5,52 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::Listener;
 use super::activity::{Activity, Order, Overdue, Watch};
 use crate::config::ListenerConfig;
-use crate::shutdown::DrainSignal;
+
+/// The longest time between two looks.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// The same in a drain, which should not take long.
+const DRAIN_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Looks at the connections of one worker.
-pub(super) struct Janitor {
-    header_timeout: Duration,
-    idle_timeout: Duration,
-    connections: Mutex<Vec<Watch>>,
-}
+#[derive(Default)]
+pub(super) struct Janitor(Mutex<Vec<Watch>>);
 
 impl Janitor {
-    pub(super) fn new(config: &ListenerConfig) -> Arc<Self> {
-        let (header_timeout, idle_timeout) = (config.header_timeout, config.idle_timeout);
-        Arc::new(Self {
-            header_timeout,
-            idle_timeout,
-            connections: Mutex::default(),
-        })
-    }
-
     /// Looks after a connection from now on.
-    pub(super) fn admit(&self) -> Arc<Activity> {
+    pub(super) fn admit(&self, config: &ListenerConfig) -> Arc<Activity> {
         let activity = Arc::new(Activity::default());
-        let watch = Watch::new(
-            Arc::clone(&activity),
-            self.header_timeout,
-            self.idle_timeout,
-        );
+        let (header_timeout, idle_timeout) = (config.header_timeout, config.idle_timeout);
+        let watch = Watch::new(Arc::clone(&activity), header_timeout, idle_timeout);
         self.lock().push(watch);
         activity
     }
 
-    /// Works for as long as the worker does.
-    pub(super) async fn run(self: Arc<Self>, mut drain: DrainSignal) {
-        // Timeouts are exact to this.
-        let interval = self.header_timeout.min(self.idle_timeout) / 4;
-        let interval = interval.clamp(Duration::from_millis(10), Duration::from_secs(1));
+    /// Works until it is aborted.
+    pub(super) async fn run(self: Arc<Self>, listener: Arc<Listener>) {
+        let mut drain = listener.draining.clone();
         let mut draining = false;
         loop {
+            let interval = match draining {
+                true => DRAIN_INTERVAL,
+                false => interval(&listener.settings.load().config),
+            };
             tokio::select! {
                 () = tokio::time::sleep(interval) => {}
                 () = drain.draining(), if !draining => draining = true,
             }
             self.round(Instant::now(), draining);
+        }
+    }
+
+    /// Ends all connections.
+    pub(super) fn cut(&self) {
+        for watch in &*self.lock() {
+            if let Some(activity) = watch.activity() {
+                activity.order(Order::Close);
+            }
         }
     }
 
@@ -66,7 +67,8 @@ impl Janitor {
                     activity.order(Order::Close)
                 }
                 Some(Overdue::Idle) => activity.order(Order::Finish),
-                None if draining => activity.order(Order::Finish),
+                None if draining && watch.is_quiet(now) => activity.order(Order::Finish),
+                None if draining => activity.order(Order::Last),
                 None => {}
             }
             true
@@ -74,8 +76,12 @@ impl Janitor {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Watch>> {
-        self.connections
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Timeouts are exact to this.
+fn interval(config: &ListenerConfig) -> Duration {
+    let shortest = config.header_timeout.min(config.idle_timeout);
+    (shortest / 4).clamp(Duration::from_millis(10), INTERVAL)
 }

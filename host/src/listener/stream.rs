@@ -17,10 +17,6 @@ pub(super) enum Socket {
     /// Over the network.
     Tcp(TcpStream),
     /// From this machine.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "no listener is opened on a path yet")
-    )]
     Unix(UnixStream),
 }
 
@@ -60,6 +56,11 @@ impl Rewound {
             }
         }
         Ok(&self.first)
+    }
+
+    /// Takes bytes that were looked at out of the stream.
+    pub(super) fn skip(&mut self, length: usize) {
+        self.first.advance(length.min(self.first.len()));
     }
 }
 

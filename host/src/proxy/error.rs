@@ -14,6 +14,14 @@ pub enum ProxyError {
     /// The host is not one of those that the connection is for.
     #[error("the connection was made for another host")]
     Misdirected,
+    /// The request must come over TLS.
+    #[error("the request must come over TLS")]
+    HttpsRequired {
+        /// How the client is told.
+        status: http::StatusCode,
+        /// Where it is to ask.
+        location: http::HeaderValue,
+    },
     /// No route takes the host and path.
     #[error("no route takes this host and path")]
     NoRoute,

@@ -147,6 +147,11 @@ fn port(text: &str) -> Option<HeaderValue> {
     Some(HeaderValue::from(port))
 }
 
+/// The host that the client named to a trusted proxy, as far as it is believed.
+pub(super) fn claimed_host(headers: &HeaderMap) -> Option<&str> {
+    headers.get(FORWARDED_HOST)?.to_str().ok()
+}
+
 /// Says to the next hop for whom and how the request came to us.
 pub(super) fn forward(exchange: &Exchange, headers: &mut HeaderMap) {
     headers.reserve(ADDED);

@@ -8,6 +8,7 @@ use hyper::body::Incoming;
 
 use super::error::ProxyError;
 use super::rewrite::Redirect;
+use super::secure;
 use super::snapshot::{Origin, Route, View};
 use super::tunnel::{self, Tunnel, Wish};
 use super::{find, forwarding, grpc, headers, rescue};
@@ -61,6 +62,7 @@ fn begin<'v>(
 ) -> Result<(&'v Route, Body), ProxyError> {
     *wish = tunnel::wish(exchange)?;
     headers::receive(exchange)?;
+    secure::require(exchange)?;
     let snapshot = &view.snapshot;
     let index = route_of(view, exchange)?;
     let route = snapshot.routes.get(index).ok_or(ProxyError::NoRoute)?;

@@ -1,7 +1,7 @@
 //! The only place that maps an error to a response: status, code, headers, body (RFC 9457, RFC 9209).
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, HeaderName, RETRY_AFTER};
+use http::header::{ALLOW, CONTENT_TYPE, HeaderName, LOCATION, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 
 use super::error::ProxyError;
@@ -20,6 +20,7 @@ impl ProxyError {
         match self {
             Self::BadRequest(_) | Self::RequestBroken(_) => StatusCode::BAD_REQUEST,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
+            Self::HttpsRequired { status, .. } => *status,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::UpgradeRefused => StatusCode::NOT_IMPLEMENTED,
@@ -52,6 +53,7 @@ impl ProxyError {
         match self {
             Self::BadRequest(_) => "bad-request",
             Self::Misdirected => "misdirected-request",
+            Self::HttpsRequired { .. } => "https-required",
             Self::NoRoute => "no-route",
             Self::MethodNotAllowed { .. } => "method-not-allowed",
             Self::UpgradeRefused => "upgrade-refused",
@@ -88,6 +90,7 @@ impl ProxyError {
         match self {
             Self::BadRequest(what) => what,
             Self::Misdirected => "This connection is for another host",
+            Self::HttpsRequired { .. } => "The request must come over TLS",
             Self::NoRoute => "Nothing is served at this host and path",
             Self::MethodNotAllowed { .. } => "The method is not allowed here",
             Self::UpgradeRefused => "The protocol is not allowed here",
@@ -120,6 +123,7 @@ impl ProxyError {
         match self {
             Self::BadRequest(_)
             | Self::Misdirected
+            | Self::HttpsRequired { .. }
             | Self::NoRoute
             | Self::MethodNotAllowed { .. }
             | Self::UpgradeRefused
@@ -162,7 +166,9 @@ fn tls_error(error: &std::io::Error) -> Option<&rustls::Error> {
 /// What the answer means to a caller of gRPC.
 fn grpc_code(error: &ProxyError) -> Code {
     match error {
-        ProxyError::BadRequest(_) | ProxyError::Misdirected => Code::InvalidArgument,
+        ProxyError::BadRequest(_) | ProxyError::Misdirected | ProxyError::HttpsRequired { .. } => {
+            Code::InvalidArgument
+        }
         ProxyError::NoRoute | ProxyError::MethodNotAllowed { .. } | ProxyError::UpgradeRefused => {
             Code::Unimplemented
         }
@@ -218,6 +224,9 @@ pub(super) fn respond(error: &ProxyError, exchange: &mut Exchange) -> Response<B
         && let Ok(value) = HeaderValue::from_str(allow)
     {
         headers.insert(ALLOW, value);
+    }
+    if let ProxyError::HttpsRequired { location, .. } = error {
+        headers.insert(LOCATION, location.clone());
     }
     if status == StatusCode::SERVICE_UNAVAILABLE {
         headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));

@@ -18,7 +18,9 @@ use prometheus::{
 
 use super::plugin_metrics::{GuestMetrics, GuestRegistry};
 pub use handles::{ListenerMetrics, MirrorMetrics, PluginMetrics, RouteMetrics, UpstreamMetrics};
-pub use vocabulary::{HandshakeOutcome, MirrorOutcome, PluginOutcome, PluginPhase, ReloadOutcome};
+pub use vocabulary::{
+    ConnectionRefusal, HandshakeOutcome, MirrorOutcome, PluginOutcome, PluginPhase, ReloadOutcome,
+};
 
 /// Seconds. A gateway adds well under a millisecond; upstreams take from one to thousands.
 const DURATION_BUCKETS: [f64; 14] = [
@@ -243,6 +245,12 @@ impl Metrics {
                     "When a certificate ends, in seconds since 1970, by its file.",
                     &listener,
                     &["certificate"],
+                ),
+                counters(
+                    "postern_connections_refused_total",
+                    "Connections that were closed before anything was served on them.",
+                    &listener,
+                    &["reason"],
                 ),
             )
         })

@@ -10,6 +10,7 @@ use toml::Spanned;
 
 use super::Checker;
 use super::quantity::TIMEOUT;
+use crate::config::address::ListenAddress;
 use crate::config::defaults as default;
 use crate::config::entry::{Entry, Place};
 use crate::config::file::{AccessLogFile, AdminFile, ListenFile, LogFile, PluginsFile, ServerFile};
@@ -37,6 +38,7 @@ impl Checker<'_> {
             return ServerConfig {
                 workers: cores,
                 drain_timeout: default::DEFAULT_SERVER_DRAIN_TIMEOUT,
+                readiness_delay: default::DEFAULT_SERVER_READINESS_DELAY,
             };
         };
         ServerConfig {
@@ -46,6 +48,12 @@ impl Checker<'_> {
                 place,
                 &file.drain_timeout,
                 default::DEFAULT_SERVER_DRAIN_TIMEOUT,
+                Duration::ZERO..=*TIMEOUT.end(),
+            ),
+            readiness_delay: self.duration(
+                place,
+                &file.readiness_delay,
+                default::DEFAULT_SERVER_READINESS_DELAY,
                 Duration::ZERO..=*TIMEOUT.end(),
             ),
         }
@@ -171,7 +179,11 @@ impl Checker<'_> {
         if let Some((Entry { place, .. }, address)) =
             admin.and_then(|admin| Some((admin, admin.file.address.as_ref()?)))
         {
-            self.address(&mut addresses, address.get_ref().0, place.at(address));
+            self.address(
+                &mut addresses,
+                ListenAddress::Tcp(address.get_ref().0),
+                place.at(address),
+            );
         }
         tables
             .iter()
@@ -182,8 +194,8 @@ impl Checker<'_> {
     fn listen_address(
         &mut self,
         table: &Entry<'_, ListenFile>,
-        addresses: &mut BTreeMap<SocketAddr, Position>,
-    ) -> SocketAddr {
+        addresses: &mut BTreeMap<ListenAddress, Position>,
+    ) -> ListenAddress {
         let Entry { file, place, .. } = table;
         let address = self.required(
             place,
@@ -192,16 +204,21 @@ impl Checker<'_> {
             "address",
             "\"0.0.0.0:8080\"",
         );
-        if let Some(address) = address {
-            self.address(addresses, address.get_ref().0, place.at(address));
-        }
-        address.map_or(STAND_IN, |address| address.get_ref().0)
+        let Some(address) = address else {
+            return ListenAddress::Tcp(STAND_IN);
+        };
+        let resolved = match &address.get_ref().0 {
+            ListenAddress::Unix(path) => ListenAddress::Unix(place.directory().join(path)),
+            tcp => tcp.clone(),
+        };
+        self.address(addresses, resolved.clone(), place.at(address));
+        resolved
     }
 
     fn listener(
         &mut self,
         table: &Entry<'_, ListenFile>,
-        addresses: &mut BTreeMap<SocketAddr, Position>,
+        addresses: &mut BTreeMap<ListenAddress, Position>,
     ) -> ListenerConfig {
         let Entry { file, place, .. } = table;
         ListenerConfig {
@@ -255,6 +272,16 @@ impl Checker<'_> {
                 .tls
                 .as_ref()
                 .and_then(|tls| self.listen_tls(place, tls)),
+            socket_mode: self.socket_mode(table),
+            max_connections_per_address: file
+                .max_connections_per_address
+                .as_ref()
+                .map(|_| self.count(place, &file.max_connections_per_address, 1, 1..=10_000_000)),
+            proxy_protocol: file
+                .proxy_protocol
+                .as_ref()
+                .is_some_and(|word| word.get_ref().0),
+            redirect_https: self.redirect_https(table),
         }
     }
 
@@ -274,20 +301,47 @@ impl Checker<'_> {
         }
     }
 
+    fn socket_mode(&mut self, table: &Entry<'_, ListenFile>) -> u32 {
+        let Entry { file, place, .. } = table;
+        let Some(mode) = &file.socket_mode else {
+            return default::DEFAULT_LISTEN_SOCKET_MODE;
+        };
+        let address = file.address.as_ref().map(|address| &address.get_ref().0);
+        if let Some(ListenAddress::Tcp(_)) = address {
+            let message = "only the socket of a path has permissions";
+            let help = "remove it, or listen on \"unix:PATH\"";
+            self.report.at(&place.at(mode), message, Some(help.into()));
+        }
+        mode.get_ref().0
+    }
+
+    fn redirect_https(&mut self, table: &Entry<'_, ListenFile>) -> Option<u16> {
+        let Entry { file, place, .. } = table;
+        let wanted = file.redirect_https.unwrap_or_default();
+        if let (Some(port), false) = (&file.redirect_https_port, wanted) {
+            let message = "a port to redirect to, but nothing is redirected";
+            let help = "add `redirect-https = true`";
+            self.report.at(&place.at(port), message, Some(help.into()));
+        }
+        let port = self.count(
+            place,
+            &file.redirect_https_port,
+            default::DEFAULT_LISTEN_REDIRECT_HTTPS_PORT,
+            1..=65_535,
+        );
+        wanted.then_some(port)
+    }
+
     /// Port 0 picks a free port, so any number of listeners may have it.
     fn address(
         &mut self,
-        addresses: &mut BTreeMap<SocketAddr, Position>,
-        address: SocketAddr,
+        addresses: &mut BTreeMap<ListenAddress, Position>,
+        address: ListenAddress,
         position: Position,
     ) {
-        if address.port() != 0 {
-            self.unique(
-                addresses,
-                address,
-                position,
-                &format!("the address \"{address}\""),
-            );
+        if address.is_fixed() {
+            let what = format!("the address \"{address}\"");
+            self.unique(addresses, address, position, &what);
         }
     }
 }

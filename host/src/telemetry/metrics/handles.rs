@@ -8,7 +8,8 @@ use prometheus::{CounterVec, Histogram, IntCounter, IntCounterVec, IntGauge, Int
 
 use super::vocabulary::{SOURCES, source_index, source_label};
 use super::{
-    Handle, HandshakeOutcome, MirrorOutcome, PluginOutcome, PluginPhase, ReloadOutcome, Seconds,
+    ConnectionRefusal, Handle, HandshakeOutcome, MirrorOutcome, PluginOutcome, PluginPhase,
+    ReloadOutcome, Seconds,
 };
 use crate::types::Source;
 
@@ -258,6 +259,7 @@ pub struct ListenerMetrics {
     accepted: IntCounter,
     handshakes: IntCounterVec,
     certificates: IntGaugeVec,
+    refused: IntCounterVec,
 }
 
 impl ListenerMetrics {
@@ -266,13 +268,20 @@ impl ListenerMetrics {
         accepted: IntCounter,
         handshakes: IntCounterVec,
         certificates: IntGaugeVec,
+        refused: IntCounterVec,
     ) -> Self {
         Self {
             open,
             accepted,
             handshakes,
             certificates,
+            refused,
         }
+    }
+
+    /// A connection was closed before anything was served on it.
+    pub fn refused(&self, refusal: ConnectionRefusal) {
+        self.refused.with_label_values(&[refusal.as_str()]).inc();
     }
 
     /// A TLS handshake ended.
@@ -307,6 +316,7 @@ impl Handle for ListenerMetrics {
             Box::new(self.accepted.clone()),
             Box::new(self.handshakes.clone()),
             Box::new(self.certificates.clone()),
+            Box::new(self.refused.clone()),
         ]
     }
 }

@@ -145,6 +145,29 @@ impl HandshakeOutcome {
     }
 }
 
+/// Why a connection was closed before anything was served on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConnectionRefusal {
+    /// The listener has as many as it may have.
+    MaxConnections,
+    /// Its client has.
+    MaxConnectionsPerAddress,
+    /// It did not begin with a PROXY protocol header, or came from somebody who may not send one.
+    ProxyProtocol,
+}
+
+impl ConnectionRefusal {
+    /// The word for logs and metric labels.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::MaxConnections => "max-connections",
+            Self::MaxConnectionsPerAddress => "max-connections-per-address",
+            Self::ProxyProtocol => "proxy-protocol",
+        }
+    }
+}
+
 /// The word for who made an answer. Nobody did when the client went away first.
 pub(super) fn source_label(source: Option<Source>) -> &'static str {
     source.map_or("client", Source::as_str)
