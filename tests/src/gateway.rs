@@ -28,7 +28,7 @@ pub struct Gateway {
 }
 
 enum Running {
-    Here(Option<postern::app::Gateway>),
+    Here(Option<Box<postern::app::Gateway>>),
     Process {
         child: Child,
         log: Arc<Mutex<Vec<String>>>,
@@ -305,7 +305,7 @@ impl Setup {
             admin,
             config,
             workers,
-            running: Running::Here(Some(gateway)),
+            running: Running::Here(Some(Box::new(gateway))),
             folder: self.folder,
         })
     }

@@ -23,12 +23,12 @@ const KEPT: usize = 20;
 
 fn connector(authority: &Authority, resumption: Resumption) -> TlsConnector {
     let mut roots = RootCertStore::empty();
-    let certificate = CertificateDer::from_pem_slice(authority.pem().as_bytes()).unwrap();
-    roots.add(certificate).unwrap();
+    let certificate = CertificateDer::from_pem_slice(authority.pem().as_bytes()).expect("is PEM");
+    roots.add(certificate).expect("is a certificate");
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .unwrap()
+        .expect("the provider has them")
         .with_root_certificates(roots)
         .with_no_client_auth();
     config.resumption = resumption;
@@ -37,7 +37,7 @@ fn connector(authority: &Authority, resumption: Resumption) -> TlsConnector {
 
 async fn connect(address: SocketAddr, connector: &TlsConnector) -> TlsStream<TcpStream> {
     let stream = TcpStream::connect(address).await.expect("somebody listens");
-    let host = ServerName::try_from(HOST).unwrap();
+    let host = ServerName::try_from(HOST).expect("is a name");
     connector
         .connect(host, stream)
         .await

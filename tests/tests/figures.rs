@@ -36,7 +36,7 @@ async fn a_hundred_reloads_at_full_load() {
         })
         .collect();
     let gateway = Gateway::with(fragment)
-        .file("greeter.wasm", &guests::bytes("greeter"))
+        .file("greeter.wasm", guests::bytes("greeter"))
         .workers(1)
         .process()
         .await;

@@ -47,8 +47,10 @@ impl Drop for Server {
 
 /// A folder with `ca.pem`, a server's `a.pem` and a client's `client.pem`.
 fn folder(authority: &Authority) -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    let folder = tempfile::tempdir().expect("there is room");
+    let write = |name: &str, text: &str| {
+        std::fs::write(folder.path().join(name), text).expect("the folder is ours");
+    };
     write("ca.pem", authority.pem());
     write("a.pem", &authority.issue(&["a.example"]).both());
     write("client.pem", &authority.issue(&["gateway.example"]).both());

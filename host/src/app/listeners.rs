@@ -28,7 +28,7 @@ pub(super) struct Plan(Vec<Step>);
 
 enum Step {
     /// Its socket stays; only its settings may change.
-    Keep(Arc<Listener>, ListenerConfig),
+    Keep(Arc<Listener>, Box<ListenerConfig>),
     /// It has a socket of its own.
     New(Arc<Listener>),
     /// It accepts from the socket of a listener that goes.
@@ -89,7 +89,7 @@ impl Listeners {
             *listener.name() == config.name && *listener.asked() == config.address
         };
         if let Some(listener) = current.iter().find(same) {
-            return Ok(Step::Keep(Arc::clone(listener), config.clone()));
+            return Ok(Step::Keep(Arc::clone(listener), Box::new(config.clone())));
         }
         let metrics = self.metrics.listener(&config.name);
         let elsewhere = |listener: &&Arc<Listener>| {
@@ -116,7 +116,7 @@ impl Listeners {
         for step in steps {
             now.push(match step {
                 Step::Keep(listener, config) => {
-                    listener.update(config);
+                    listener.update(*config);
                     listener
                 }
                 Step::New(listener) => self.begin(listener),

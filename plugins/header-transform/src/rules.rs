@@ -61,18 +61,15 @@ impl Rules {
         let mut edits = Vec::with_capacity(size);
         edits.extend(self.remove.iter().map(HeaderEdit::remove));
         self.rename(headers, &mut edits);
-        let steps: [(&[(String, Template)], fn(Header) -> HeaderEdit); 3] = [
-            (&self.replace, HeaderEdit::Replace),
-            (&self.add, HeaderEdit::Add),
-            (&self.append, HeaderEdit::Append),
-        ];
-        for (headers, edit) in steps {
-            edits.extend(
-                headers
-                    .iter()
-                    .map(|(name, template)| edit(Header::new(name, template.fill(facts)))),
-            );
-        }
+        let mut write = |headers: &[(String, Template)], edit: fn(Header) -> HeaderEdit| {
+            let filled = headers
+                .iter()
+                .map(|(name, template)| Header::new(name, template.fill(facts)));
+            edits.extend(filled.map(edit));
+        };
+        write(&self.replace, HeaderEdit::Replace);
+        write(&self.add, HeaderEdit::Add);
+        write(&self.append, HeaderEdit::Append);
         edits
     }
 

@@ -29,6 +29,10 @@ pub(super) struct Piped {
     spent: Duration,
 }
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one for each body, and it is idle most of the time"
+)]
 enum State {
     Idle(Guest),
     Piece(Call<Piece>),
