@@ -124,8 +124,7 @@ impl Gateway {
     ) -> Result<Self, StartError> {
         let control = control_runtime()?;
         let (builder, workers) = builder(&config, metrics)?;
-        let builder = Arc::new(builder);
-        let (server, admin_config) = (config.server.clone(), config.admin.clone());
+        let (server, admin) = (config.server.clone(), config.admin.clone());
         let seen = reload::look(&config);
         let generation = control
             .block_on(builder.build(config, None))
@@ -134,9 +133,10 @@ impl Gateway {
         let (senders, receivers): (Vec<_>, Vec<_>) =
             (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
         let listeners = Arc::new(Listeners::new(Arc::clone(&builder.metrics), senders));
-        let plan = listeners.prepare(&generation.config.listeners, inheritance);
-        let plan = plan.map_err(StartError::Listen)?;
-        let admin = admin_config
+        let plan = listeners
+            .prepare(&generation.config.listeners, inheritance)
+            .map_err(StartError::Listen)?;
+        let admin = admin
             .map(|admin| open_admin(admin.address, inheritance))
             .transpose()?;
         inheritance.close_rest();
@@ -152,12 +152,7 @@ impl Gateway {
             drain: signal.clone(),
             drain_timeout: server.drain_timeout,
         };
-        let workers: Result<_, _> = receivers
-            .into_iter()
-            .enumerate()
-            .map(|plan| worker::spawn(worker(plan)))
-            .collect();
-        let workers = workers.map_err(StartError::Thread)?;
+        let workers = spawn(receivers.into_iter().enumerate().map(worker))?;
         listeners.apply(plan);
         let (reload, demands) = mpsc::channel(1);
         status.published(&generation.snapshot);
@@ -168,10 +163,7 @@ impl Gateway {
             status: Arc::clone(&status),
             listeners: Arc::clone(&listeners),
         };
-        let (admin, serving) = admin.map_or((None, None), |(admin, ended)| {
-            let socket = admin.socket.try_clone();
-            (Some(admin), socket.ok().map(|socket| (socket, ended)))
-        });
+        let (admin, serving) = admin.map_or((None, None), served);
         control.spawn(background(parts, (generation, seen), demands, serving));
         Ok(Self {
             builder,
@@ -229,13 +221,11 @@ impl Gateway {
     /// finished, within the drain timeout.
     pub fn drain(self) {
         self.status.draining();
-        if let Some(control) = self
-            .control
-            .as_ref()
-            .filter(|_| !self.readiness_delay.is_zero())
-        {
-            control.block_on(async { tokio::time::sleep(self.readiness_delay).await });
-        }
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "this thread has nothing else to do: workers serve on theirs"
+        )]
+        std::thread::sleep(self.readiness_delay);
         self.listeners.drain(false);
         self.finish();
     }
@@ -314,7 +304,7 @@ fn control_runtime() -> Result<tokio::runtime::Runtime, StartError> {
         .map_err(StartError::Thread)
 }
 
-fn builder(config: &Config, metrics: Arc<Metrics>) -> Result<(Builder, usize), StartError> {
+fn builder(config: &Config, metrics: Arc<Metrics>) -> Result<(Arc<Builder>, usize), StartError> {
     let access_log = Arc::new(
         AccessLog::open(&config.access_log, &metrics).map_err(|source| {
             let file = config.access_log.file.clone();
@@ -324,10 +314,25 @@ fn builder(config: &Config, metrics: Arc<Metrics>) -> Result<(Builder, usize), S
     );
     let engine = Engine::new(&config.engine)?;
     let workers = config.server.workers;
-    Ok((
-        Builder::new(engine, metrics, access_log, Clock::system(), workers),
-        workers,
-    ))
+    let builder = Builder::new(engine, metrics, access_log, Clock::system(), workers);
+    Ok((Arc::new(builder), workers))
+}
+
+fn spawn(
+    plans: impl Iterator<Item = WorkerPlan>,
+) -> Result<Vec<JoinHandle<std::io::Result<()>>>, StartError> {
+    plans
+        .map(worker::spawn)
+        .collect::<Result<_, _>>()
+        .map_err(StartError::Thread)
+}
+
+/// The admin listener, and what serves it: a socket of its own, because the first may be handed over.
+fn served(
+    (admin, ended): (Admin, DrainSignal),
+) -> (Option<Admin>, Option<(std::net::TcpListener, DrainSignal)>) {
+    let socket = admin.socket.try_clone();
+    (Some(admin), socket.ok().map(|socket| (socket, ended)))
 }
 
 fn open_admin(

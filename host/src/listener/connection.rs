@@ -19,6 +19,7 @@ use super::activity::{Activity, Order, Tracked, Watched};
 use super::stream::{Rewound, Stream};
 use super::tls::H2;
 use super::{Listener, Settings};
+use crate::config::ListenerConfig;
 use crate::shutdown::Seat;
 use crate::types::Peer;
 
@@ -59,39 +60,55 @@ pub(super) async fn serve<H: Handler>(
         }
         async move {
             let mut response: Response<_> = handler.handle(request, peer).await;
-            if !http2 && progress.is_last() && response.status() != StatusCode::SWITCHING_PROTOCOLS
-            {
-                let close = HeaderValue::from_static("close");
-                response.headers_mut().insert(CONNECTION, close);
+            if !http2 && progress.is_last() {
+                announce_end(&mut response);
             }
             Ok::<_, Infallible>(response.map(|body| Tracked { body, progress }))
         }
     });
     let ended = match http2 {
         true => {
-            let mut builder = http2::Builder::new(TokioExecutor::new());
-            builder
-                .timer(TokioTimer::new())
-                .max_concurrent_streams(config.max_streams)
-                .enable_connect_protocol()
-                .max_header_list_size(u32::try_from(config.max_header_bytes).unwrap_or(u32::MAX))
-                .keep_alive_interval(H2_PING_INTERVAL);
+            let builder = http2_builder(config);
             let connection = builder.serve_connection(io, service);
             supervise(connection, |it| it.graceful_shutdown(), supervisor).await
         }
         false => {
-            let mut builder = http1::Builder::new();
-            builder
-                .max_headers(config.max_headers)
-                .max_header_size(config.max_header_bytes)
-                .half_close(false)
-                .header_read_timeout(None);
+            let builder = http1_builder(config);
             let connection = builder.serve_connection(io, service).with_upgrades();
             supervise(connection, |it| it.graceful_shutdown(), supervisor).await
         }
     };
     if let Err(error) = ended {
         tracing::debug!(client = %address, %error, "connection ended");
+    }
+}
+
+fn http2_builder(config: &ListenerConfig) -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(config.max_streams)
+        .enable_connect_protocol()
+        .max_header_list_size(u32::try_from(config.max_header_bytes).unwrap_or(u32::MAX))
+        .keep_alive_interval(H2_PING_INTERVAL);
+    builder
+}
+
+fn http1_builder(config: &ListenerConfig) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .max_headers(config.max_headers)
+        .max_header_size(config.max_header_bytes)
+        .half_close(false)
+        .header_read_timeout(None);
+    builder
+}
+
+/// Says that the connection ends with this response (RFC 9112, 9.6).
+fn announce_end<B>(response: &mut Response<B>) {
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(CONNECTION, close);
     }
 }
 

@@ -221,6 +221,9 @@ impl Checker<'_> {
         addresses: &mut BTreeMap<ListenAddress, Position>,
     ) -> ListenerConfig {
         let Entry { file, place, .. } = table;
+        let mut duration = |value: &_, default| self.duration(place, value, default, TIMEOUT);
+        let header_timeout = duration(&file.header_timeout, default::DEFAULT_LISTEN_HEADER_TIMEOUT);
+        let idle_timeout = duration(&file.idle_timeout, default::DEFAULT_LISTEN_IDLE_TIMEOUT);
         ListenerConfig {
             name: Arc::clone(&table.name),
             address: self.listen_address(table, addresses),
@@ -230,18 +233,8 @@ impl Checker<'_> {
                 default::DEFAULT_LISTEN_MAX_CONNECTIONS,
                 1..=10_000_000,
             ),
-            header_timeout: self.duration(
-                place,
-                &file.header_timeout,
-                default::DEFAULT_LISTEN_HEADER_TIMEOUT,
-                TIMEOUT,
-            ),
-            idle_timeout: self.duration(
-                place,
-                &file.idle_timeout,
-                default::DEFAULT_LISTEN_IDLE_TIMEOUT,
-                TIMEOUT,
-            ),
+            header_timeout,
+            idle_timeout,
             // The HTTP/1 reader wants a buffer of 8 KiB at least.
             max_header_bytes: self.memory_size(
                 place,
@@ -273,16 +266,19 @@ impl Checker<'_> {
                 .as_ref()
                 .and_then(|tls| self.listen_tls(place, tls)),
             socket_mode: self.socket_mode(table),
-            max_connections_per_address: file
-                .max_connections_per_address
-                .as_ref()
-                .map(|_| self.count(place, &file.max_connections_per_address, 1, 1..=10_000_000)),
+            max_connections_per_address: self.max_per_address(table),
             proxy_protocol: file
                 .proxy_protocol
                 .as_ref()
                 .is_some_and(|word| word.get_ref().0),
             redirect_https: self.redirect_https(table),
         }
+    }
+
+    fn max_per_address(&mut self, table: &Entry<'_, ListenFile>) -> Option<usize> {
+        let given = &table.file.max_connections_per_address;
+        given.as_ref()?;
+        Some(self.count(&table.place, given, 1, 1..=10_000_000))
     }
 
     fn allow_encoded(&mut self, table: &Entry<'_, ListenFile>) -> EncodedInPath {
