@@ -101,3 +101,5 @@ fn read(
 
 #[cfg(test)]
 mod reference_page;
+#[cfg(test)]
+mod tests;

@@ -25,5 +25,7 @@ pub mod body;
 pub mod certificate;
 pub mod clock;
 pub mod exchange;
+#[cfg(test)]
+mod fuzz;
 pub mod shutdown;
 pub mod types;

@@ -3,11 +3,13 @@
 mod accept;
 mod activity;
 mod connection;
+mod frames;
 mod janitor;
 mod limits;
 mod proxy_protocol;
 mod socket;
 mod stream;
+mod strict;
 mod tls;
 
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -23,7 +23,7 @@ use http::{Request, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 
-pub use error::ProxyError;
+pub use error::{ProxyError, Refusal};
 pub use find::find;
 pub use mirror::Mirror;
 pub use rewrite::{PathChange, Redirect};

@@ -1,6 +1,7 @@
 //! Upstreams: named sets of targets, and how a request gets to one of them and a response back.
 
 mod error;
+mod framing;
 mod http2;
 mod target;
 mod tls;
@@ -177,6 +178,7 @@ impl Upstream {
         let target = self.pick(worker);
         let total = self.config.total_timeout;
         let begun = total.map(|total| (total, tokio::time::Instant::now()));
+        let asks_upgrade = request.headers().contains_key(http::header::UPGRADE);
         let exchange = async {
             match protocol {
                 UpstreamProtocol::Auto if target.is_secure() => {
@@ -200,6 +202,10 @@ impl Upstream {
                 })??
             }
         };
+        framing::check(&response, asks_upgrade).map_err(|what| UpstreamError::Framing {
+            target: Arc::clone(target.address()),
+            what,
+        })?;
         let patience = self.config.read_timeout;
         let rest = begun.map(|(total, begun)| total.saturating_sub(begun.elapsed()));
         let response = match response.status() {

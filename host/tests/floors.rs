@@ -12,6 +12,7 @@ const FLOORS: [&[&str]; 7] = [
         "certificate",
         "clock",
         "exchange",
+        "fuzz",
         "shutdown",
         "types",
     ],
@@ -64,7 +65,7 @@ fn floor(module: &str) -> Option<usize> {
 
 /// Whether a file holds nothing but tests.
 fn is_test(file: &Path) -> bool {
-    const NAMES: [&str; 3] = ["tests.rs", "testing.rs", "properties.rs"];
+    const NAMES: [&str; 4] = ["fuzz.rs", "tests.rs", "testing.rs", "properties.rs"];
     file.components()
         .any(|part| NAMES.iter().any(|name| part.as_os_str() == *name))
 }

@@ -7,6 +7,7 @@ mod build_plugins;
 mod call;
 mod ci;
 mod demo;
+mod fuzz;
 mod process;
 mod test;
 mod token;
@@ -40,6 +41,8 @@ enum Command {
     Test(test::Options),
     /// What CI runs: format, lints, licences, tests, and the demo's calls.
     Ci,
+    /// Try input that nobody thought of, for a while.
+    Fuzz(fuzz::Options),
     /// Measure Postern and nginx side by side: CPU per request, on this machine.
     Bench(bench::Options),
 }
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         Command::BuildPlugins => build_plugins::run(&workspace),
         Command::Test(options) => test::run(&workspace, &options),
         Command::Ci => ci::run(&workspace),
+        Command::Fuzz(options) => fuzz::run(&workspace, &options),
         Command::Bench(options) => bench::run(&workspace, &options),
     });
     match done {

@@ -260,6 +260,7 @@ fn outbound_failure(error: UpstreamError) -> OutboundFailure {
         | UpstreamError::Switched { .. }
         | UpstreamError::Protocol { .. }
         | UpstreamError::Plugin(_)
+        | UpstreamError::Framing { .. }
         | UpstreamError::RequestBody { .. } => OutboundFailure::Protocol(error.to_string()),
     }
 }

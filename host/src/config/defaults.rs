@@ -29,10 +29,22 @@ pub const DEFAULT_LISTEN_HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 pub const DEFAULT_LISTEN_IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 /// `[listen.NAME] max-header-bytes`
 pub const DEFAULT_LISTEN_MAX_HEADER_BYTES: usize = 32 << 10;
+/// `[listen.NAME] max-uri-bytes`: what RFC 9110, 4.1 asks for, and what most servers take.
+pub const DEFAULT_LISTEN_MAX_URI_BYTES: usize = 8 << 10;
 /// `[listen.NAME] max-headers`
 pub const DEFAULT_LISTEN_MAX_HEADERS: usize = 100;
 /// `[listen.NAME] max-streams`
 pub const DEFAULT_LISTEN_MAX_STREAMS: u32 = 128;
+/// `[listen.NAME] max-resets`: a page that is left takes about a hundred requests back.
+pub const DEFAULT_LISTEN_MAX_RESETS: u32 = 200;
+/// `[listen.NAME] max-control-frames`
+pub const DEFAULT_LISTEN_MAX_CONTROL_FRAMES: u32 = 2_000;
+/// `[listen.NAME] body-timeout`
+pub const DEFAULT_LISTEN_BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// `[listen.NAME] min-body-rate`: a slow modem is many times faster.
+pub const DEFAULT_LISTEN_MIN_BODY_RATE: u64 = 100;
+/// `[listen.NAME] write-timeout`
+pub const DEFAULT_LISTEN_WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// `[listen.NAME.tls] session-tickets`
 pub const DEFAULT_TLS_SESSION_TICKETS: bool = true;

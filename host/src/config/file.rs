@@ -111,12 +111,24 @@ pub(super) struct ListenFile {
     pub(super) idle_timeout: Field<DurationText>,
     /// Most bytes of a request head.
     pub(super) max_header_bytes: Field<SizeText>,
+    /// Most bytes of a request target.
+    pub(super) max_uri_bytes: Field<SizeText>,
     /// Most header fields of a request.
     pub(super) max_headers: Field<u64>,
     /// Most concurrent streams of one HTTP/2 connection.
     pub(super) max_streams: Field<u64>,
     /// What is let through in paths.
     pub(super) allow_encoded: Option<Vec<Spanned<EncodedWord>>>,
+    /// Most requests of an HTTP/2 connection that may be taken back within ten seconds.
+    pub(super) max_resets: Field<u64>,
+    /// Most frames of an HTTP/2 connection that carry nothing, within ten seconds.
+    pub(super) max_control_frames: Field<u64>,
+    /// For a request body to come, besides what its bytes are given.
+    pub(super) body_timeout: Field<DurationText>,
+    /// Bytes of a request body that are given a second.
+    pub(super) min_body_rate: Field<SizeText>,
+    /// For any part of a response to be taken.
+    pub(super) write_timeout: Field<DurationText>,
     /// Peers whose forwarding headers are believed.
     pub(super) trusted_proxies: Option<Vec<Network>>,
     /// Whether a header of the PROXY protocol comes first.

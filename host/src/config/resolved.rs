@@ -130,12 +130,24 @@ pub struct ListenerConfig {
     pub idle_timeout: Duration,
     /// Most bytes of a request head. Default 32 KiB.
     pub max_header_bytes: usize,
+    /// Most bytes of a request target. Default 8 KiB.
+    pub max_uri_bytes: usize,
     /// Most header fields of a request. Default 100.
     pub max_headers: usize,
     /// Most concurrent streams of one HTTP/2 connection. Default 128.
     pub max_streams: u32,
     /// What is let through in paths where it is percent-encoded. Default nothing.
     pub allow_encoded: EncodedInPath,
+    /// Most `RST_STREAM` frames of one HTTP/2 connection within ten seconds. Default 200.
+    pub max_resets: u32,
+    /// Most frames of one HTTP/2 connection that carry nothing, within ten seconds. Default 2,000.
+    pub max_control_frames: u32,
+    /// For a request body to come, besides what its bytes are given. Default 30 s.
+    pub body_timeout: Duration,
+    /// Bytes of a request body that are given a second. Default 100.
+    pub min_body_rate: u64,
+    /// For any part of a response to be taken. Default 30 s.
+    pub write_timeout: Duration,
     /// Peers whose `Forwarded` and `X-Forwarded-*` headers are believed. Default none.
     pub trusted_proxies: Vec<ipnet::IpNet>,
     /// With it, clients speak TLS. Default none.

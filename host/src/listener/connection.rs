@@ -16,16 +16,25 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 
 use super::accept::Handler;
 use super::activity::{Activity, Order, Tracked, Watched};
+use super::frames::{Counted, FrameLimits};
 use super::stream::{Rewound, Stream};
+use super::strict::{Limits, Strict};
 use super::tls::H2;
 use super::{Listener, Settings};
 use crate::config::ListenerConfig;
+use crate::proxy::Refusal;
 use crate::shutdown::Seat;
 use crate::types::Peer;
 
 /// How an HTTP/2 connection begins (RFC 9113, 3.4); no method of HTTP/1.1 begins like this.
 const H2_PREFACE: &[u8] = b"PRI";
 const H2_PING_INTERVAL: Duration = Duration::from_secs(60);
+/// Most bytes of responses that wait to be written, for each connection of HTTP/1 and each stream of HTTP/2: what a client
+/// costs that does not read. No less than what is read at once.
+const WRITE_BUFFER: usize = 64 << 10;
+
+/// A head that is refused is ended by us, when all that is allowed of it has come.
+const ENDING: usize = 64;
 
 /// Serves a connection to its end.
 pub(super) async fn serve<H: Handler>(
@@ -50,16 +59,22 @@ pub(super) async fn serve<H: Handler>(
     // a response.
     let finish_at = if http2 { Order::Last } else { Order::Finish };
     let supervisor = (Arc::clone(&activity), finish_at);
-    let io = Watched::new(TokioIo::new(stream), Arc::clone(&activity));
+    let watched = Arc::clone(&activity);
+    let limits = head_limits(config);
     let service = service_fn(move |mut request: Request<Incoming>| {
         let (handler, peer, progress) = (handler.clone(), Arc::clone(&peer), activity.begin());
+        if let Some(refusal) = activity.refusal().or_else(|| too_large(&request, limits)) {
+            request.extensions_mut().insert(refusal);
+        }
         if request.extensions().get::<OnUpgrade>().is_some() {
             // Whoever takes the connection over sits where it sat.
-            let taken = Seat::new((seat.clone(), activity.begin()));
+            let taken = Seat::new((seat.clone(), activity.occupy()));
             request.extensions_mut().insert(taken);
         }
+        let activity = Arc::clone(&activity);
         async move {
             let mut response: Response<_> = handler.handle(request, peer).await;
+            activity.answer(response.status() == StatusCode::SWITCHING_PROTOCOLS);
             if !http2 && progress.is_last() {
                 announce_end(&mut response);
             }
@@ -68,40 +83,23 @@ pub(super) async fn serve<H: Handler>(
     });
     let ended = match http2 {
         true => {
-            let builder = http2_builder(config);
-            let connection = builder.serve_connection(io, service);
+            let counted = Counted::new(stream, frame_limits(config));
+            let io = Watched::new(TokioIo::new(counted), watched);
+            let connection = http2_of(config).serve_connection(io, service);
             supervise(connection, |it| it.graceful_shutdown(), supervisor).await
         }
         false => {
-            let builder = http1_builder(config);
-            let connection = builder.serve_connection(io, service).with_upgrades();
+            let strict = Strict::new(stream, limits, Arc::clone(&watched));
+            let io = Watched::new(TokioIo::new(strict), watched);
+            let connection = http1_of(config)
+                .serve_connection(io, service)
+                .with_upgrades();
             supervise(connection, |it| it.graceful_shutdown(), supervisor).await
         }
     };
     if let Err(error) = ended {
         tracing::debug!(client = %address, %error, "connection ended");
     }
-}
-
-fn http2_builder(config: &ListenerConfig) -> http2::Builder<TokioExecutor> {
-    let mut builder = http2::Builder::new(TokioExecutor::new());
-    builder
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(config.max_streams)
-        .enable_connect_protocol()
-        .max_header_list_size(u32::try_from(config.max_header_bytes).unwrap_or(u32::MAX))
-        .keep_alive_interval(H2_PING_INTERVAL);
-    builder
-}
-
-fn http1_builder(config: &ListenerConfig) -> http1::Builder {
-    let mut builder = http1::Builder::new();
-    builder
-        .max_headers(config.max_headers)
-        .max_header_size(config.max_header_bytes)
-        .half_close(false)
-        .header_read_timeout(None);
-    builder
 }
 
 /// Says that the connection ends with this response (RFC 9112, 9.6).
@@ -128,6 +126,55 @@ async fn begin(
     let limit = settings.config.header_timeout;
     let http2 = tokio::time::timeout(limit, speaks_http2(&mut stream)).await;
     Some((Stream::Plain(stream), http2.ok()?.ok()?))
+}
+
+fn http1_of(config: &ListenerConfig) -> http1::Builder {
+    let most = config.max_header_bytes + ENDING;
+    let mut builder = http1::Builder::new();
+    builder
+        .max_headers(config.max_headers)
+        .max_header_size(most)
+        // For reading as well: it must hold a whole head.
+        .max_buf_size(WRITE_BUFFER.max(most))
+        .half_close(false)
+        .header_read_timeout(None);
+    builder
+}
+
+fn http2_of(config: &ListenerConfig) -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(config.max_streams)
+        .enable_connect_protocol()
+        .max_header_list_size(u32::try_from(config.max_header_bytes).unwrap_or(u32::MAX))
+        .max_send_buf_size(WRITE_BUFFER)
+        .keep_alive_interval(H2_PING_INTERVAL);
+    builder
+}
+
+fn frame_limits(config: &ListenerConfig) -> FrameLimits {
+    FrameLimits {
+        resets: config.max_resets,
+        control: config.max_control_frames,
+    }
+}
+
+fn head_limits(config: &ListenerConfig) -> Limits {
+    Limits {
+        head: config.max_header_bytes,
+        target: config.max_uri_bytes,
+        fields: config.max_headers,
+    }
+}
+
+/// What is left to measure of a head in HTTP/2. In HTTP/1 it was done while the head was read.
+fn too_large(request: &Request<Incoming>, limits: Limits) -> Option<Refusal> {
+    let target = request.uri().path_and_query();
+    match target.is_some_and(|target| target.as_str().len() > limits.target) {
+        true => Some(Refusal::TargetTooLong),
+        false => (request.headers().len() > limits.fields).then_some(Refusal::HeadTooLarge),
+    }
 }
 
 /// Whether the client speaks HTTP/2 with prior knowledge. An error when it says nothing at all.

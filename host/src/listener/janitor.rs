@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Listener;
-use super::activity::{Activity, Order, Overdue, Watch};
+use super::activity::{Activity, Order, Overdue, Patience, Watch};
 use crate::config::ListenerConfig;
 
 /// The longest time between two looks.
@@ -22,8 +22,14 @@ impl Janitor {
     /// Looks after a connection from now on.
     pub(super) fn admit(&self, config: &ListenerConfig) -> Arc<Activity> {
         let activity = Arc::new(Activity::default());
-        let (header_timeout, idle_timeout) = (config.header_timeout, config.idle_timeout);
-        let watch = Watch::new(Arc::clone(&activity), header_timeout, idle_timeout);
+        let patience = Patience {
+            header: config.header_timeout,
+            idle: config.idle_timeout,
+            body: config.body_timeout,
+            bytes_per_second: config.min_body_rate,
+            write: config.write_timeout,
+        };
+        let watch = Watch::new(Arc::clone(&activity), patience);
         self.lock().push(watch);
         activity
     }
@@ -61,7 +67,9 @@ impl Janitor {
                 return false;
             };
             match overdue {
-                Some(Overdue::Head) => activity.order(Order::Close),
+                Some(Overdue::Head | Overdue::Body | Overdue::Write) => {
+                    activity.order(Order::Close)
+                }
                 // Whoever was asked to finish and still does nothing has nothing to finish.
                 Some(Overdue::Idle) if activity.ordered() == Order::Finish => {
                     activity.order(Order::Close)
@@ -83,5 +91,6 @@ impl Janitor {
 /// Timeouts are exact to this.
 fn interval(config: &ListenerConfig) -> Duration {
     let shortest = config.header_timeout.min(config.idle_timeout);
+    let shortest = shortest.min(config.body_timeout).min(config.write_timeout);
     (shortest / 4).clamp(Duration::from_millis(10), INTERVAL)
 }

@@ -53,6 +53,13 @@ pub(super) fn path_and_query(text: &str) -> Result<Uri, String> {
     if !text.starts_with('/') {
         return Err(format!("path {text:?} does not begin with /"));
     }
+    // The library takes more, and forgets what follows a hash.
+    if let Some(wrong) = text
+        .bytes()
+        .find(|byte| !byte.is_ascii_graphic() || *byte == b'#')
+    {
+        return Err(format!("path {text:?} holds the byte {wrong:#04x}"));
+    }
     let path = PathAndQuery::try_from(text).map_err(|error| format!("path {text:?}: {error}"))?;
     Ok(Uri::from(path))
 }
@@ -80,6 +87,9 @@ pub(super) fn method(method: &MethodResult) -> Result<Method, String> {
         MethodResult::Options => Method::OPTIONS,
         MethodResult::Trace => Method::TRACE,
         MethodResult::Patch => Method::PATCH,
+        MethodResult::Other(name) if name == "CONNECT" => {
+            return Err("method CONNECT is the host's".into());
+        }
         MethodResult::Other(name) => {
             Method::from_bytes(name.as_bytes()).map_err(|_| format!("{name:?} is not a method"))?
         }
@@ -129,6 +139,7 @@ pub(super) fn export_address(address: std::net::IpAddr) -> IpAddress {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzz::Fuzz;
 
     #[test]
     fn what_belongs_to_the_host_is_refused() {
@@ -146,6 +157,63 @@ mod tests {
         assert!(header_name("x y").is_err());
         assert!(header_name("").is_err());
         assert!(header_name("x-fine").is_ok());
+    }
+
+    /// Whatever a guest hands over: what is taken can be written as a line of HTTP/1 and read as the same.
+    #[test]
+    fn fuzz_conversions() {
+        let examples = [
+            "x-name: a value",
+            "GET /a?b=c HTTP/1.1",
+            "a.example:80",
+            "Host",
+            "CONNECT",
+            "/",
+            "[::1]:80",
+        ];
+        let words = [
+            "\r\n",
+            "\0",
+            " ",
+            ":",
+            "#",
+            "@",
+            "\u{e9}",
+            "connection",
+            "TRACE",
+            "//",
+            "?",
+            "%0d",
+        ];
+        let visible = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
+        Fuzz::new(examples, words).run(|input| {
+            let text = String::from_utf8_lossy(input);
+            if let Ok((name, value)) = header(&text, input.to_vec()) {
+                assert!(
+                    visible(name.as_str()) && !HOST_ONLY.contains(&name),
+                    "{name:?}"
+                );
+                assert!(!value.as_bytes().iter().any(|byte| b"\r\n\0".contains(byte)));
+            }
+            if let Ok(method) = method(&MethodResult::Other(text.clone().into_owned())) {
+                assert!(
+                    visible(method.as_str()) && method != Method::CONNECT,
+                    "{method}"
+                );
+            }
+            if let Ok(uri) = path_and_query(&text) {
+                assert_eq!(uri.to_string(), text);
+                assert!(visible(&text) && !text.contains('#'));
+            }
+            if let Ok(authority) = authority(&text) {
+                assert!(visible(&authority) && !authority.contains(['/', '@', '?', '#']));
+            }
+            for pair in input.chunks_exact(2) {
+                if let Ok(status) = status(u16::from_be_bytes([pair[0], pair[1]])) {
+                    assert!((200..600).contains(&status.as_u16()));
+                }
+            }
+        });
     }
 
     #[test]

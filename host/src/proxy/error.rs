@@ -22,6 +22,12 @@ pub enum ProxyError {
         /// Where it is to ask.
         location: http::HeaderValue,
     },
+    /// The request was refused while it was read.
+    #[error("{0}")]
+    Refused(Refusal),
+    /// The request expects something else than 100 (RFC 9110, 10.1.1).
+    #[error("the expectation is not known")]
+    Expectation,
     /// No route takes the host and path.
     #[error("no route takes this host and path")]
     NoRoute,
@@ -63,4 +69,24 @@ impl From<BodyError> for ProxyError {
             BodyError::Timeout | BodyError::Broken(_) => Self::RequestBroken(error.to_string()),
         }
     }
+}
+
+/// Why a request was refused while it was read, and before anything of it was passed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// It is not HTTP, or other servers may read it in another way; the sentence is shown to the client.
+    #[error("{0}")]
+    Malformed(&'static str),
+    /// The head has more bytes or fields than allowed.
+    #[error("the request head is larger than allowed")]
+    HeadTooLarge,
+    /// The request target is longer than allowed.
+    #[error("the request target is longer than allowed")]
+    TargetTooLong,
+    /// It is HTTP, but needs something that is not done here; the sentence is shown to the client.
+    #[error("{0}")]
+    NotImplemented(&'static str),
+    /// Another version of HTTP.
+    #[error("the version of HTTP is not supported")]
+    Version,
 }

@@ -2,6 +2,7 @@
 //! (RFC 9110, 7.6).
 
 use std::borrow::Cow;
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use http::header::{self, HeaderName};
@@ -9,7 +10,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Uri, Version};
 use smallvec::SmallVec;
 
-use super::error::ProxyError;
+use super::error::{ProxyError, Refusal};
 use super::forwarding;
 use crate::exchange::Exchange;
 use crate::router::{self, PathError};
@@ -35,8 +36,8 @@ enum Fate {
 }
 
 /// The fate of a field. One look at each name is cheaper than asking a map for every name that must go.
-fn fate(name: &HeaderName) -> Fate {
-    match name.as_str() {
+fn fate(name: &str) -> Fate {
+    match name {
         "connection" => Fate::Connection,
         "te" => Fate::Te,
         "keep-alive" | "proxy-connection" | "transfer-encoding" | "upgrade" | "http2-settings" => {
@@ -45,6 +46,8 @@ fn fate(name: &HeaderName) -> Fate {
         "host" | "expect" | "content-length" => Fate::Taken,
         "forwarded" | "x-real-ip" => Fate::Forwarded,
         "x-credential-identifier" | "x-anonymous-consumer" => Fate::Forged,
+        // Many services read underscores as dashes (RFC 3875, 4.1.18): to them this is the same field.
+        name if name.contains('_') && fate(&name.replace('_', "-")) != Fate::Kept => Fate::Forged,
         name => match name.strip_prefix("x-") {
             Some(name) if name.starts_with("consumer-") => Fate::Forged,
             Some(name) if name.starts_with("forwarded-") => Fate::Forwarded,
@@ -65,7 +68,7 @@ pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
 fn remove(headers: &mut HeaderMap, mut is_doomed: impl FnMut(Fate) -> bool) {
     let mut doomed = Names::new();
     for name in headers.keys() {
-        let fate = fate(name);
+        let fate = fate(name.as_str());
         if fate == Fate::Connection {
             doomed.extend(
                 headers
@@ -83,7 +86,8 @@ fn remove(headers: &mut HeaderMap, mut is_doomed: impl FnMut(Fate) -> bool) {
     }
 }
 
-/// The fields that a `Connection` value names. Whatever it says, these are not options of a connection.
+/// The fields that a `Connection` value names. Whatever it says, some are for all who receive the message, and a client must
+/// not be able to take them away from whoever checks them (RFC 9110, 7.6.1).
 fn connection_options(value: &HeaderValue) -> impl Iterator<Item = HeaderName> {
     let names = value.as_bytes().split(|byte| *byte == b',');
     let names = names.filter_map(|option| match option.trim_ascii() {
@@ -91,13 +95,14 @@ fn connection_options(value: &HeaderValue) -> impl Iterator<Item = HeaderName> {
         name => HeaderName::from_bytes(name).ok(),
     });
     names.filter(|name| {
-        let kept = [
-            &header::HOST,
-            &header::CONTENT_LENGTH,
-            &header::AUTHORIZATION,
-            &header::TE,
-        ];
-        !kept.contains(&name)
+        !matches!(fate(name.as_str()), Fate::Taken | Fate::Forwarded)
+            && ![
+                header::AUTHORIZATION,
+                header::COOKIE,
+                header::TE,
+                header::VIA,
+            ]
+            .contains(name)
     })
 }
 
@@ -106,22 +111,16 @@ fn connection_options(value: &HeaderValue) -> impl Iterator<Item = HeaderName> {
 /// # Errors
 /// When it contradicts itself, or does not say what it must.
 pub(super) fn receive(exchange: &mut Exchange) -> Result<(), ProxyError> {
-    exchange.authority = authority(exchange)?;
-    let path = match exchange.request.uri.path_and_query() {
-        Some(path) if path.as_str().starts_with('/') => {
-            normal(path, exchange.peer.encoded_in_path)?
-        }
-        Some(path) if path.as_str() == "*" && exchange.request.method == Method::OPTIONS => {
-            Uri::from_static("/*")
-        }
-        _ => return Err(ProxyError::BadRequest("The request target is not a path")),
-    };
-    exchange.request.uri = path;
-    exchange.matched_uri = exchange.request.uri.clone();
-
-    if let Some(length) = exchange.request.headers.get(header::CONTENT_LENGTH) {
-        exchange.content_length = length.to_str().ok().and_then(|length| length.parse().ok());
+    if let Some(refusal) = exchange.request.extensions.remove::<Refusal>() {
+        return Err(ProxyError::Refused(refusal));
     }
+    check_method(exchange)?;
+    exchange.authority = authority(exchange)?;
+    exchange.request.uri = path(exchange)?;
+    exchange.matched_uri = exchange.request.uri.clone();
+    exchange.content_length = content_length(&exchange.request.headers)?;
+    check_expectation(&exchange.request.headers)?;
+
     exchange.client = exchange.peer.ip();
     let trusted = exchange.peer.trusted;
     let mut has_te = false;
@@ -172,6 +171,60 @@ fn take_te(headers: &mut HeaderMap) -> bool {
     asked
 }
 
+/// Methods that are not for a gateway: `TRACE` shows what only the service should see, a `CONNECT` without a protocol
+/// (RFC 8441) is for forward proxies.
+fn check_method(exchange: &Exchange) -> Result<(), ProxyError> {
+    let request = &exchange.request;
+    let what = match request.method {
+        Method::TRACE => "TRACE is not supported",
+        Method::CONNECT if request.extensions.get::<hyper::ext::Protocol>().is_none() => {
+            "CONNECT is not supported"
+        }
+        _ => return Ok(()),
+    };
+    Err(ProxyError::Refused(Refusal::NotImplemented(what)))
+}
+
+/// Path and query of the request target (RFC 9112, 3.2; RFC 9113, 8.3.1).
+fn path(exchange: &Exchange) -> Result<Uri, ProxyError> {
+    let uri = &exchange.request.uri;
+    let web = uri
+        .scheme_str()
+        .is_none_or(|scheme| matches!(scheme, "http" | "https"));
+    match uri.path_and_query() {
+        // The library takes more than RFC 3986 does.
+        Some(path) if web && path.as_str().starts_with('/') && path.as_str().is_ascii() => {
+            normal(path, exchange.peer.encoded_in_path)
+        }
+        Some(path) if path.as_str() == "*" && exchange.request.method == Method::OPTIONS => {
+            Ok(Uri::from_static("/*"))
+        }
+        _ => Err(ProxyError::BadRequest("The request target is not a path")),
+    }
+}
+
+/// The declared length. HTTP/1 has been looked at byte for byte; in HTTP/2 this is a field like others.
+fn content_length(headers: &HeaderMap) -> Result<Option<u64>, ProxyError> {
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let Some(length) = lengths.next() else {
+        return Ok(None);
+    };
+    let digits = length.as_bytes().iter().all(u8::is_ascii_digit);
+    let length = length.to_str().ok().filter(|_| digits);
+    match (length.and_then(|text| text.parse().ok()), lengths.next()) {
+        (Some(length), None) => Ok(Some(length)),
+        _ => Err(ProxyError::BadRequest("The Content-Length is not valid")),
+    }
+}
+
+fn check_expectation(headers: &HeaderMap) -> Result<(), ProxyError> {
+    let known = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+    match headers.get_all(header::EXPECT).iter().all(known) {
+        true => Ok(()),
+        false => Err(ProxyError::Expectation),
+    }
+}
+
 /// The one authority of a request (RFC 9112, 3.2; RFC 9113, 8.3.1).
 fn authority(exchange: &Exchange) -> Result<Arc<str>, ProxyError> {
     let request = &exchange.request;
@@ -180,13 +233,22 @@ fn authority(exchange: &Exchange) -> Result<Arc<str>, ProxyError> {
     if hosts.next().is_some() {
         return Err(ProxyError::BadRequest("The request has more than one Host"));
     }
-    let text = match (request.uri.authority(), host) {
-        (Some(authority), _) => authority.as_str(),
+    let (target, version) = (request.uri.authority(), request.version);
+    let text = match (target.map(http::uri::Authority::as_str), host) {
+        (Some(target), Some(host)) if !host.as_bytes().eq_ignore_ascii_case(target.as_bytes()) => {
+            return Err(ProxyError::BadRequest(
+                "The Host is not that of the request target",
+            ));
+        }
+        (None, None) if version < Version::HTTP_11 => "",
+        (_, None) if version == Version::HTTP_11 => {
+            return Err(ProxyError::BadRequest("The request has no Host"));
+        }
+        (None, None) => return Err(ProxyError::BadRequest("The request has no authority")),
+        (Some(target), _) => target,
         (None, Some(host)) => host
             .to_str()
             .map_err(|_| ProxyError::BadRequest("The Host is not valid"))?,
-        (None, None) if request.version < Version::HTTP_11 => "",
-        (None, None) => return Err(ProxyError::BadRequest("The request has no Host")),
     };
     if let Some(site) = exchange
         .peer
@@ -196,7 +258,8 @@ fn authority(exchange: &Exchange) -> Result<Arc<str>, ProxyError> {
     {
         return Ok(Arc::clone(&site.authority));
     }
-    if !is_authority(text) {
+    // Only HTTP/1.0 may leave it out.
+    if !is_authority(text) && !(text.is_empty() && host.is_none()) {
         return Err(ProxyError::BadRequest("The Host is not valid"));
     }
     let authority: Arc<str> = text.to_ascii_lowercase().into();
@@ -212,12 +275,22 @@ fn authority(exchange: &Exchange) -> Result<Arc<str>, ProxyError> {
     Ok(authority)
 }
 
-/// Whether a text has only characters of a host and a port, and not too many.
+/// `host [":" port]`, without user, and without what no host on the network has in its name (RFC 3986, 3.2).
 pub(super) fn is_authority(text: &str) -> bool {
-    text.len() <= 255 + ":65535".len()
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte))
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    let (is_host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, port)) => (address.parse::<Ipv6Addr>().is_ok(), port),
+        None => {
+            let (host, port) = text.split_at(text.find(':').unwrap_or(text.len()));
+            let fits = (1..=255).contains(&host.len());
+            (fits && host.bytes().all(is_name), port)
+        }
+    };
+    let is_port = port.is_empty()
+        || port.strip_prefix(':').is_some_and(|number| {
+            number.bytes().all(|byte| byte.is_ascii_digit()) && number.parse::<u16>().is_ok()
+        });
+    is_host && is_port
 }
 
 /// Our mark on a message (RFC 9110, 7.6.3).

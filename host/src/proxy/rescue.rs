@@ -1,10 +1,10 @@
 //! The only place that maps an error to a response: status, code, headers, body (RFC 9457, RFC 9209).
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, HeaderName, LOCATION, RETRY_AFTER};
-use http::{HeaderValue, Response, StatusCode};
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, LOCATION, RETRY_AFTER};
+use http::{HeaderValue, Response, StatusCode, Version};
 
-use super::error::ProxyError;
+use super::error::{ProxyError, Refusal};
 use super::grpc::Code;
 use crate::body::{Body, BodyError};
 use crate::exchange::Exchange;
@@ -21,6 +21,14 @@ impl ProxyError {
             Self::BadRequest(_) | Self::RequestBroken(_) => StatusCode::BAD_REQUEST,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::HttpsRequired { status, .. } => *status,
+            Self::Refused(refusal) => match refusal {
+                Refusal::Malformed(_) => StatusCode::BAD_REQUEST,
+                Refusal::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                Refusal::TargetTooLong => StatusCode::URI_TOO_LONG,
+                Refusal::NotImplemented(_) => StatusCode::NOT_IMPLEMENTED,
+                Refusal::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+            },
+            Self::Expectation => StatusCode::EXPECTATION_FAILED,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::UpgradeRefused => StatusCode::NOT_IMPLEMENTED,
@@ -36,6 +44,7 @@ impl ProxyError {
                 UpstreamError::Closed { .. }
                 | UpstreamError::Switched { .. }
                 | UpstreamError::Protocol { .. }
+                | UpstreamError::Framing { .. }
                 | UpstreamError::Tls { .. } => StatusCode::BAD_GATEWAY,
                 UpstreamError::RequestBody {
                     too_large: true, ..
@@ -54,6 +63,14 @@ impl ProxyError {
             Self::BadRequest(_) => "bad-request",
             Self::Misdirected => "misdirected-request",
             Self::HttpsRequired { .. } => "https-required",
+            Self::Refused(refusal) => match refusal {
+                Refusal::Malformed(_) => "bad-request",
+                Refusal::HeadTooLarge => "head-too-large",
+                Refusal::TargetTooLong => "target-too-long",
+                Refusal::NotImplemented(_) => "not-implemented",
+                Refusal::Version => "version-not-supported",
+            },
+            Self::Expectation => "expectation-failed",
             Self::NoRoute => "no-route",
             Self::MethodNotAllowed { .. } => "method-not-allowed",
             Self::UpgradeRefused => "upgrade-refused",
@@ -72,9 +89,9 @@ impl ProxyError {
                 UpstreamError::ResponseTimeout { .. } => "upstream-timeout",
                 UpstreamError::Closed { .. } => "upstream-closed",
                 UpstreamError::Refused { .. } => "upstream-refused",
-                UpstreamError::Switched { .. } | UpstreamError::Protocol { .. } => {
-                    "upstream-protocol-error"
-                }
+                UpstreamError::Switched { .. }
+                | UpstreamError::Protocol { .. }
+                | UpstreamError::Framing { .. } => "upstream-protocol-error",
                 UpstreamError::RequestBody {
                     too_large: true, ..
                 } => "request-too-large",
@@ -85,12 +102,51 @@ impl ProxyError {
         }
     }
 
+    /// Whether the client's connection is of no further use: where the next request begins is not known, or not to be
+    /// trusted (RFC 9112, 6.3 and 9.6).
+    fn ends_connection(&self) -> bool {
+        match self {
+            Self::BadRequest(_)
+            | Self::Refused(_)
+            | Self::Expectation
+            | Self::RequestTooLarge
+            | Self::RequestBroken(_)
+            | Self::Upstream(UpstreamError::RequestBody { .. }) => true,
+            Self::Misdirected
+            | Self::UpgradeRefused
+            | Self::NoRoute
+            | Self::MethodNotAllowed { .. }
+            | Self::PluginFailed(_)
+            | Self::NoUpstream(_)
+            | Self::ResponseBody(_)
+            | Self::Upstream(
+                UpstreamError::Connect { .. }
+                | UpstreamError::ConnectTimeout { .. }
+                | UpstreamError::ResponseTimeout { .. }
+                | UpstreamError::Closed { .. }
+                | UpstreamError::Plugin(_)
+                | UpstreamError::Refused { .. }
+                | UpstreamError::Switched { .. }
+                | UpstreamError::Protocol { .. }
+                | UpstreamError::Tls { .. }
+                | UpstreamError::Framing { .. },
+            ) => false,
+        }
+    }
+
     /// What the client may know: a fixed text for each code.
     fn title(&self) -> &'static str {
         match self {
             Self::BadRequest(what) => what,
             Self::Misdirected => "This connection is for another host",
             Self::HttpsRequired { .. } => "The request must come over TLS",
+            Self::Refused(refusal) => match refusal {
+                Refusal::Malformed(what) | Refusal::NotImplemented(what) => what,
+                Refusal::HeadTooLarge => "The request head is too large",
+                Refusal::TargetTooLong => "The request target is too long",
+                Refusal::Version => "The version of HTTP is not supported",
+            },
+            Self::Expectation => "The expectation is not known",
             Self::NoRoute => "Nothing is served at this host and path",
             Self::MethodNotAllowed { .. } => "The method is not allowed here",
             Self::UpgradeRefused => "The protocol is not allowed here",
@@ -107,7 +163,8 @@ impl ProxyError {
                 UpstreamError::Tls { .. } => "The service cannot be trusted",
                 UpstreamError::Closed { .. }
                 | UpstreamError::Switched { .. }
-                | UpstreamError::Protocol { .. } => "The service gave no valid response",
+                | UpstreamError::Protocol { .. }
+                | UpstreamError::Framing { .. } => "The service gave no valid response",
                 UpstreamError::RequestBody {
                     too_large: true, ..
                 } => "The request body is too large",
@@ -124,6 +181,8 @@ impl ProxyError {
             Self::BadRequest(_)
             | Self::Misdirected
             | Self::HttpsRequired { .. }
+            | Self::Refused(_)
+            | Self::Expectation
             | Self::NoRoute
             | Self::MethodNotAllowed { .. }
             | Self::UpgradeRefused
@@ -151,7 +210,9 @@ impl ProxyError {
                 UpstreamError::Closed { .. } => Some("connection_terminated"),
                 UpstreamError::Refused { .. } => Some("destination_unavailable"),
                 UpstreamError::Switched { .. } => Some("http_upgrade_failed"),
-                UpstreamError::Protocol { .. } => Some("http_protocol_error"),
+                UpstreamError::Protocol { .. } | UpstreamError::Framing { .. } => {
+                    Some("http_protocol_error")
+                }
                 UpstreamError::RequestBody { .. } => None,
                 UpstreamError::Plugin(_) => Some("proxy_internal_error"),
             },
@@ -166,9 +227,15 @@ fn tls_error(error: &std::io::Error) -> Option<&rustls::Error> {
 /// What the answer means to a caller of gRPC.
 fn grpc_code(error: &ProxyError) -> Code {
     match error {
-        ProxyError::BadRequest(_) | ProxyError::Misdirected | ProxyError::HttpsRequired { .. } => {
-            Code::InvalidArgument
+        ProxyError::Refused(Refusal::HeadTooLarge | Refusal::TargetTooLong) => {
+            Code::ResourceExhausted
         }
+        ProxyError::Refused(Refusal::NotImplemented(_)) => Code::Unimplemented,
+        ProxyError::BadRequest(_)
+        | ProxyError::Misdirected
+        | ProxyError::HttpsRequired { .. }
+        | ProxyError::Refused(Refusal::Malformed(_) | Refusal::Version)
+        | ProxyError::Expectation => Code::InvalidArgument,
         ProxyError::NoRoute | ProxyError::MethodNotAllowed { .. } | ProxyError::UpgradeRefused => {
             Code::Unimplemented
         }
@@ -178,7 +245,9 @@ fn grpc_code(error: &ProxyError) -> Code {
         ProxyError::ResponseBody(_) => Code::Internal,
         ProxyError::Upstream(error) => match error {
             UpstreamError::ResponseTimeout { .. } => Code::DeadlineExceeded,
-            UpstreamError::Switched { .. } | UpstreamError::Protocol { .. } => Code::Internal,
+            UpstreamError::Switched { .. }
+            | UpstreamError::Protocol { .. }
+            | UpstreamError::Framing { .. } => Code::Internal,
             UpstreamError::RequestBody {
                 too_large: true, ..
             } => Code::ResourceExhausted,
@@ -227,6 +296,9 @@ pub(super) fn respond(error: &ProxyError, exchange: &mut Exchange) -> Response<B
     }
     if let ProxyError::HttpsRequired { location, .. } = error {
         headers.insert(LOCATION, location.clone());
+    }
+    if error.ends_connection() && exchange.request.version < Version::HTTP_2 {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     if status == StatusCode::SERVICE_UNAVAILABLE {
         headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));

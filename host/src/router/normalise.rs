@@ -227,4 +227,6 @@ fn hides_dots(segment: &str) -> bool {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;

@@ -70,6 +70,14 @@ pub enum UpstreamError {
     /// A plugin that the request body passes through failed.
     #[error("plugin {0:?} failed on the request body")]
     Plugin(Arc<str>),
+    /// What the target sent is HTTP, but where it ends is not certain, or it is no answer to what was asked.
+    #[error("the response of {target} cannot be passed on: {what}")]
+    Framing {
+        /// The target.
+        target: Arc<str>,
+        /// What is wrong with it.
+        what: &'static str,
+    },
     /// The client's body broke off, or was too large, while it was forwarded.
     #[error("the request body could not be forwarded: {kind}")]
     RequestBody {

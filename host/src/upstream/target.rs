@@ -15,6 +15,10 @@ use crate::body::{Body, Lease};
 use crate::clock::Clock;
 use crate::config::{TargetConfig, UpstreamConfig};
 
+/// Most bytes that are read of a response before they are passed on, its head included: what a client that does not read
+/// makes us keep, besides what it has been sent.
+const MOST_READ: usize = 64 << 10;
+
 /// One address of an upstream. It survives reloads, and its connections with it.
 pub struct Target {
     config: TargetConfig,
@@ -118,6 +122,7 @@ impl Target {
 
     async fn speak_http1(&self, stream: Stream) -> Result<Connection, UpstreamError> {
         let (sender, connection) = http1::Builder::new()
+            .max_buf_size(MOST_READ)
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|source| UpstreamError::of(source, &self.address))?;

@@ -242,6 +242,13 @@ impl Checker<'_> {
                 default::DEFAULT_LISTEN_MAX_HEADER_BYTES,
                 8 << 10..=1 << 20,
             ),
+            // The HTTP library takes no more.
+            max_uri_bytes: self.memory_size(
+                place,
+                &file.max_uri_bytes,
+                default::DEFAULT_LISTEN_MAX_URI_BYTES,
+                256..=63 << 10,
+            ),
             max_headers: self.count(
                 place,
                 &file.max_headers,
@@ -255,6 +262,36 @@ impl Checker<'_> {
                 1..=100_000,
             ),
             allow_encoded: self.allow_encoded(table),
+            max_resets: self.count(
+                place,
+                &file.max_resets,
+                default::DEFAULT_LISTEN_MAX_RESETS,
+                1..=100_000,
+            ),
+            max_control_frames: self.count(
+                place,
+                &file.max_control_frames,
+                default::DEFAULT_LISTEN_MAX_CONTROL_FRAMES,
+                100..=1_000_000,
+            ),
+            body_timeout: self.duration(
+                place,
+                &file.body_timeout,
+                default::DEFAULT_LISTEN_BODY_TIMEOUT,
+                TIMEOUT,
+            ),
+            min_body_rate: self.size(
+                place,
+                &file.min_body_rate,
+                default::DEFAULT_LISTEN_MIN_BODY_RATE,
+                1..=1 << 20,
+            ),
+            write_timeout: self.duration(
+                place,
+                &file.write_timeout,
+                default::DEFAULT_LISTEN_WRITE_TIMEOUT,
+                TIMEOUT,
+            ),
             trusted_proxies: file
                 .trusted_proxies
                 .iter()
