@@ -2,7 +2,7 @@
 
     python3 h2_abuse.py HOST PORT CASE...
 
-Prints one JSON object a case: what the server answered on which stream, and whether it closed the connection.
+Prints a JSON object: for each case what the server answered on which stream, and whether it closed the connection.
 Needs `hyperframe` and `hpack`, which come with `h2` (PyPI).
 """
 
@@ -315,10 +315,12 @@ CASES = {
 
 def main():
     host, port, *names = sys.argv[1:]
+    outcomes = {}
     for name in names or CASES:
         client = CASES[name]((host, int(port)))
-        print(json.dumps({"case": name, **client.outcome()}), flush=True)
+        outcomes[name] = client.outcome()
         client.socket.close()
+    print(json.dumps(outcomes))
 
 
 if __name__ == "__main__":

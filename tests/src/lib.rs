@@ -19,7 +19,6 @@ pub mod load;
 pub mod log;
 pub mod peers;
 pub mod pki;
-pub mod python;
 pub mod raw;
 pub mod setup;
 pub mod tool;

@@ -1,10 +1,10 @@
 //! HTTP/2 that no client should send, sent by a client that is not ours: floods end the connection, malformed requests end
 //! before the upstream hears of them, and neighbours do not notice.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use postern_tests::{Call, Connection, Gate, Gateway, Script, Upstream, python, reply};
+use postern_tests::peers::Peer;
+use postern_tests::{Call, Connection, Gate, Gateway, Script, Upstream, reply};
 use serde_json::Value;
 
 async fn gateway(upstream: &Upstream) -> Gateway {
@@ -42,23 +42,14 @@ fn upstream(gate: &Gate) -> Upstream {
 }
 
 /// Runs cases of the peer, one after another. None without the peer.
-async fn abuse(gateway: &Gateway, cases: &[&str]) -> Option<BTreeMap<String, Value>> {
-    let mut command = python::script("h2_abuse.py", &["hyperframe", "hpack"])?;
+async fn abuse(gateway: &Gateway, cases: &[&str]) -> Option<Value> {
+    let peer = Peer::find("h2_abuse.py", "hyperframe, hpack")?;
     let address = gateway.address();
-    command
-        .arg(address.ip().to_string())
-        .arg(address.port().to_string());
-    command.args(cases);
-    let lines = python::run(command).await;
-    let outcome = |line: &str| {
-        let outcome: Value = serde_json::from_str(line).expect("it is JSON");
-        (
-            outcome["case"].as_str().expect("a name").to_owned(),
-            outcome,
-        )
-    };
-    let outcomes: BTreeMap<_, _> = lines.lines().map(outcome).collect();
-    assert_eq!(outcomes.len(), cases.len(), "{lines}");
+    let (host, port) = (address.ip().to_string(), address.port().to_string());
+    let outcomes = peer.call(&[&[host.as_str(), &port], cases].concat()).await;
+    for case in cases {
+        assert!(outcomes[case].is_object(), "{case} is not in {outcomes}");
+    }
     Some(outcomes)
 }
 
@@ -125,7 +116,7 @@ async fn a_client_that_lets_no_answer_through_is_sent_away() {
     let Some(outcomes) = abuse(&gateway, &["stalled-window"]).await else {
         return;
     };
-    assert_eq!(outcomes["stalled-window"]["closed"], true, "{outcomes:?}");
+    assert_eq!(outcomes["stalled-window"]["closed"], true, "{outcomes}");
 }
 
 #[tokio::test]
@@ -232,7 +223,7 @@ async fn malformed_requests_do_not_reach_the_upstream() {
             None => statuses.iter().all(|status| (400..500).contains(status)),
         };
         if !right {
-            wrong.push(outcome.to_string());
+            wrong.push(format!("{case}: {outcome}"));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

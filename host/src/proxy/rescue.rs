@@ -113,6 +113,7 @@ impl ProxyError {
             | Self::RequestBroken(_)
             | Self::Upstream(UpstreamError::RequestBody { .. }) => true,
             Self::Misdirected
+            | Self::HttpsRequired { .. }
             | Self::UpgradeRefused
             | Self::NoRoute
             | Self::MethodNotAllowed { .. }
