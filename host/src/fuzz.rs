@@ -71,10 +71,6 @@ impl Fuzz {
     }
 
     /// The next input; none when it is enough.
-    #[expect(
-        clippy::should_implement_trait,
-        reason = "it is no iterator for others to adapt"
-    )]
     pub(crate) fn next(&mut self) -> Option<Vec<u8>> {
         let enough = match self.limit {
             Some(limit) => self.begun.elapsed() >= limit,

@@ -33,6 +33,8 @@ enum Target {
     Frames,
     /// The normal form of paths.
     Path,
+    /// Headers of the PROXY protocol.
+    ProxyProtocol,
     /// Bytes sent to a whole gateway.
     Listener,
 }
@@ -40,15 +42,13 @@ enum Target {
 /// Runs one target.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let (place, test): (&[&str], &str) = match options.target {
-        Target::Config => (&HOST, "fuzz_config"),
-        Target::Conversions => (&HOST, "fuzz_conversions"),
-        Target::Http1 => (&HOST, "fuzz_http1"),
-        Target::Frames => (&HOST, "fuzz_frames"),
-        Target::Path => (&HOST, "fuzz_path"),
-        Target::Listener => (
-            &["--package", "postern-tests", "--test", "fuzz"],
-            "fuzz_listener",
-        ),
+        Target::Config => (&["--lib"], "fuzz_config"),
+        Target::Conversions => (&["--lib"], "fuzz_conversions"),
+        Target::Http1 => (&["--lib"], "fuzz_http1"),
+        Target::Frames => (&["--lib"], "fuzz_frames"),
+        Target::Path => (&["--lib"], "fuzz_path"),
+        Target::ProxyProtocol => (&["--lib"], "fuzz_proxy_protocol"),
+        Target::Listener => (&["--test", "fuzz"], "fuzz_listener"),
     };
     let now = || {
         SystemTime::now()
@@ -58,7 +58,8 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     process::run(
         workspace
             .cargo()
-            .arg("test")
+            // With the features of the whole workspace, as everything else is compiled.
+            .args(["test", "--workspace"])
             .args(place)
             .arg(test)
             .args(["--", "--nocapture"])
@@ -69,5 +70,3 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
             ),
     )
 }
-
-const HOST: [&str; 3] = ["--package", "postern", "--lib"];

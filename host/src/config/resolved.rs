@@ -111,6 +111,27 @@ pub struct EngineConfig {
     pub watch: bool,
 }
 
+/// How many frames of a kind may come on one HTTP/2 connection within ten seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FrameLimits {
+    /// `max-resets`: `RST_STREAM`. Default 200.
+    pub resets: u32,
+    /// `max-control-frames`: `SETTINGS`, `PING`, `PRIORITY`, `CONTINUATION`, `DATA` without data, and unknown kinds. Window
+    /// updates are counted apart from them, and up to the same number. Default 2,000.
+    pub control: u32,
+}
+
+/// How fast a client must send bodies, and take responses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PaceConfig {
+    /// For a request body to come, besides what its bytes are given. Default 30 s.
+    pub body_timeout: Duration,
+    /// Bytes of a request body that are given a second. Default 100.
+    pub min_body_rate: u64,
+    /// For any part of a response to be taken. Default 30 s.
+    pub write_timeout: Duration,
+}
+
 /// `[listen.NAME]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListenerConfig {
@@ -138,16 +159,10 @@ pub struct ListenerConfig {
     pub max_streams: u32,
     /// What is let through in paths where it is percent-encoded. Default nothing.
     pub allow_encoded: EncodedInPath,
-    /// Most `RST_STREAM` frames of one HTTP/2 connection within ten seconds. Default 200.
-    pub max_resets: u32,
-    /// Most frames of one HTTP/2 connection that carry nothing, within ten seconds. Default 2,000.
-    pub max_control_frames: u32,
-    /// For a request body to come, besides what its bytes are given. Default 30 s.
-    pub body_timeout: Duration,
-    /// Bytes of a request body that are given a second. Default 100.
-    pub min_body_rate: u64,
-    /// For any part of a response to be taken. Default 30 s.
-    pub write_timeout: Duration,
+    /// Frames of HTTP/2 that cost a client nothing.
+    pub frames: FrameLimits,
+    /// How fast clients must be.
+    pub pace: PaceConfig,
     /// Peers whose `Forwarded` and `X-Forwarded-*` headers are believed. Default none.
     pub trusted_proxies: Vec<ipnet::IpNet>,
     /// With it, clients speak TLS. Default none.

@@ -16,7 +16,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 
 use super::accept::Handler;
 use super::activity::{Activity, Order, Tracked, Watched};
-use super::frames::{Counted, FrameLimits};
+use super::frames::Counted;
 use super::stream::{Rewound, Stream};
 use super::strict::{Limits, Strict};
 use super::tls::H2;
@@ -63,14 +63,7 @@ pub(super) async fn serve<H: Handler>(
     let limits = head_limits(config);
     let service = service_fn(move |mut request: Request<Incoming>| {
         let (handler, peer, progress) = (handler.clone(), Arc::clone(&peer), activity.begin());
-        if let Some(refusal) = activity.refusal().or_else(|| too_large(&request, limits)) {
-            request.extensions_mut().insert(refusal);
-        }
-        if request.extensions().get::<OnUpgrade>().is_some() {
-            // Whoever takes the connection over sits where it sat.
-            let taken = Seat::new((seat.clone(), activity.occupy()));
-            request.extensions_mut().insert(taken);
-        }
+        note(&mut request, limits, &activity, &seat);
         let activity = Arc::clone(&activity);
         async move {
             let mut response: Response<_> = handler.handle(request, peer).await;
@@ -83,7 +76,7 @@ pub(super) async fn serve<H: Handler>(
     });
     let ended = match http2 {
         true => {
-            let counted = Counted::new(stream, frame_limits(config));
+            let counted = Counted::new(stream, config.frames);
             let io = Watched::new(TokioIo::new(counted), watched);
             let connection = http2_of(config).serve_connection(io, service);
             supervise(connection, |it| it.graceful_shutdown(), supervisor).await
@@ -99,6 +92,18 @@ pub(super) async fn serve<H: Handler>(
     };
     if let Err(error) = ended {
         tracing::debug!(client = %address, %error, "connection ended");
+    }
+}
+
+/// Notes in a request whether it is refused, and that the connection is in use for as long as an upgrade lasts.
+fn note(request: &mut Request<Incoming>, limits: Limits, activity: &Arc<Activity>, seat: &Seat) {
+    if let Some(refusal) = activity.refusal().or_else(|| too_large(request, limits)) {
+        request.extensions_mut().insert(refusal);
+    }
+    if request.extensions().get::<OnUpgrade>().is_some() {
+        // Whoever takes the connection over sits where it sat.
+        let taken = Seat::new((seat.clone(), activity.occupy()));
+        request.extensions_mut().insert(taken);
     }
 }
 
@@ -151,13 +156,6 @@ fn http2_of(config: &ListenerConfig) -> http2::Builder<TokioExecutor> {
         .max_send_buf_size(WRITE_BUFFER)
         .keep_alive_interval(H2_PING_INTERVAL);
     builder
-}
-
-fn frame_limits(config: &ListenerConfig) -> FrameLimits {
-    FrameLimits {
-        resets: config.max_resets,
-        control: config.max_control_frames,
-    }
 }
 
 fn head_limits(config: &ListenerConfig) -> Limits {

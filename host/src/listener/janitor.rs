@@ -25,9 +25,9 @@ impl Janitor {
         let patience = Patience {
             header: config.header_timeout,
             idle: config.idle_timeout,
-            body: config.body_timeout,
-            bytes_per_second: config.min_body_rate,
-            write: config.write_timeout,
+            body: config.pace.body_timeout,
+            bytes_per_second: config.pace.min_body_rate,
+            write: config.pace.write_timeout,
         };
         let watch = Watch::new(Arc::clone(&activity), patience);
         self.lock().push(watch);
@@ -91,6 +91,7 @@ impl Janitor {
 /// Timeouts are exact to this.
 fn interval(config: &ListenerConfig) -> Duration {
     let shortest = config.header_timeout.min(config.idle_timeout);
-    let shortest = shortest.min(config.body_timeout).min(config.write_timeout);
+    let shortest = shortest.min(config.pace.body_timeout);
+    let shortest = shortest.min(config.pace.write_timeout);
     (shortest / 4).clamp(Duration::from_millis(10), INTERVAL)
 }

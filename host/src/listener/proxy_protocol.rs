@@ -145,6 +145,9 @@ fn parse(header: &[u8]) -> Result<Option<Endpoints>, HeaderError> {
 }
 
 #[cfg(test)]
+mod fuzz;
+
+#[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::UnixStream;

@@ -13,11 +13,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use http::header::{self, Entry, HeaderName};
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Request};
+use http_body::Body as _;
 use smallvec::SmallVec;
 
 use self::element::{Element, split_from_end};
 use super::headers::{is_authority, via};
+use crate::body::Body;
 use crate::exchange::Exchange;
 use crate::types::{Peer, Site};
 
@@ -153,8 +155,14 @@ pub(super) fn claimed_host(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// Says to the next hop for whom and how the request came to us.
-pub(super) fn forward(exchange: &Exchange, headers: &mut HeaderMap) {
+pub(super) fn forward(exchange: &Exchange, request: &mut Request<Body>) {
+    // An empty body that was announced is announced (RFC 9110, 8.6): some services insist on it.
+    let announces = exchange.content_length == Some(0) && request.body().is_end_stream();
+    let headers = request.headers_mut();
     headers.reserve(ADDED);
+    if announces {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(0));
+    }
     let peer = &exchange.peer;
     append_to_list(headers, FORWARDED_FOR, &peer.forwarded_for);
     let proto = proto(exchange.secure);

@@ -259,7 +259,8 @@ fn authority(exchange: &Exchange) -> Result<Arc<str>, ProxyError> {
         return Ok(Arc::clone(&site.authority));
     }
     // Only HTTP/1.0 may leave it out.
-    if !is_authority(text) && !(text.is_empty() && host.is_none()) {
+    let is_left_out = text.is_empty() && host.is_none();
+    if !is_left_out && !is_authority(text) {
         return Err(ProxyError::BadRequest("The Host is not valid"));
     }
     let authority: Arc<str> = text.to_ascii_lowercase().into();

@@ -209,12 +209,7 @@ async fn forward(
         true => exchange.request.headers.clone(),
         false => std::mem::take(&mut exchange.request.headers),
     };
-    forwarding::forward(&exchange, request.headers_mut());
-    // An empty body that was announced is announced (RFC 9110, 8.6): some services insist on it.
-    if exchange.content_length == Some(0) && http_body::Body::is_end_stream(request.body()) {
-        let headers = request.headers_mut();
-        headers.insert(http::header::CONTENT_LENGTH, http::HeaderValue::from(0));
-    }
+    forwarding::forward(&exchange, &mut request);
 
     exchange.upstream = Some(Arc::clone(upstream.name()));
     let begun = exchange.elapsed();

@@ -15,8 +15,8 @@ use crate::config::defaults as default;
 use crate::config::entry::{Entry, Place};
 use crate::config::file::{AccessLogFile, AdminFile, ListenFile, LogFile, PluginsFile, ServerFile};
 use crate::config::resolved::{
-    AccessLogConfig, AccessLogFormat, AdminConfig, EngineConfig, ListenerConfig, LogConfig,
-    Position, ServerConfig,
+    AccessLogConfig, AccessLogFormat, AdminConfig, EngineConfig, FrameLimits, ListenerConfig,
+    LogConfig, PaceConfig, Position, ServerConfig,
 };
 use crate::config::suggest;
 use crate::config::values::Encoded;
@@ -242,13 +242,7 @@ impl Checker<'_> {
                 default::DEFAULT_LISTEN_MAX_HEADER_BYTES,
                 8 << 10..=1 << 20,
             ),
-            // The HTTP library takes no more.
-            max_uri_bytes: self.memory_size(
-                place,
-                &file.max_uri_bytes,
-                default::DEFAULT_LISTEN_MAX_URI_BYTES,
-                256..=63 << 10,
-            ),
+            max_uri_bytes: self.max_uri_bytes(table),
             max_headers: self.count(
                 place,
                 &file.max_headers,
@@ -262,42 +256,9 @@ impl Checker<'_> {
                 1..=100_000,
             ),
             allow_encoded: self.allow_encoded(table),
-            max_resets: self.count(
-                place,
-                &file.max_resets,
-                default::DEFAULT_LISTEN_MAX_RESETS,
-                1..=100_000,
-            ),
-            max_control_frames: self.count(
-                place,
-                &file.max_control_frames,
-                default::DEFAULT_LISTEN_MAX_CONTROL_FRAMES,
-                100..=1_000_000,
-            ),
-            body_timeout: self.duration(
-                place,
-                &file.body_timeout,
-                default::DEFAULT_LISTEN_BODY_TIMEOUT,
-                TIMEOUT,
-            ),
-            min_body_rate: self.size(
-                place,
-                &file.min_body_rate,
-                default::DEFAULT_LISTEN_MIN_BODY_RATE,
-                1..=1 << 20,
-            ),
-            write_timeout: self.duration(
-                place,
-                &file.write_timeout,
-                default::DEFAULT_LISTEN_WRITE_TIMEOUT,
-                TIMEOUT,
-            ),
-            trusted_proxies: file
-                .trusted_proxies
-                .iter()
-                .flatten()
-                .map(|network| network.0)
-                .collect(),
+            frames: self.frames(table),
+            pace: self.pace(table),
+            trusted_proxies: trusted_proxies(file),
             tls: file
                 .tls
                 .as_ref()
@@ -309,6 +270,52 @@ impl Checker<'_> {
                 .as_ref()
                 .is_some_and(|word| word.get_ref().0),
             redirect_https: self.redirect_https(table),
+        }
+    }
+
+    fn max_uri_bytes(&mut self, table: &Entry<'_, ListenFile>) -> usize {
+        // The HTTP library takes no more.
+        let range = 256..=63 << 10;
+        self.memory_size(
+            &table.place,
+            &table.file.max_uri_bytes,
+            default::DEFAULT_LISTEN_MAX_URI_BYTES,
+            range,
+        )
+    }
+
+    fn frames(&mut self, table: &Entry<'_, ListenFile>) -> FrameLimits {
+        let Entry { file, place, .. } = table;
+        FrameLimits {
+            resets: self.count(
+                place,
+                &file.max_resets,
+                default::DEFAULT_LISTEN_MAX_RESETS,
+                1..=100_000,
+            ),
+            control: self.count(
+                place,
+                &file.max_control_frames,
+                default::DEFAULT_LISTEN_MAX_CONTROL_FRAMES,
+                100..=1_000_000,
+            ),
+        }
+    }
+
+    fn pace(&mut self, table: &Entry<'_, ListenFile>) -> PaceConfig {
+        let Entry { file, place, .. } = table;
+        let mut duration = |value: &_, default| self.duration(place, value, default, TIMEOUT);
+        let body_timeout = duration(&file.body_timeout, default::DEFAULT_LISTEN_BODY_TIMEOUT);
+        let write_timeout = duration(&file.write_timeout, default::DEFAULT_LISTEN_WRITE_TIMEOUT);
+        PaceConfig {
+            body_timeout,
+            min_body_rate: self.size(
+                place,
+                &file.min_body_rate,
+                default::DEFAULT_LISTEN_MIN_BODY_RATE,
+                1..=1 << 20,
+            ),
+            write_timeout,
         }
     }
 
@@ -377,4 +384,9 @@ impl Checker<'_> {
             self.unique(addresses, address, position, &what);
         }
     }
+}
+
+fn trusted_proxies(file: &ListenFile) -> Vec<ipnet::IpNet> {
+    let networks = file.trusted_proxies.iter().flatten();
+    networks.map(|network| network.0).collect()
 }

@@ -87,6 +87,8 @@ fn what_is_refused_is_refused_in_any_two_pieces_and_ends_with_a_head() {
                 second.escape_ascii()
             );
             assert!(out.ends_with(b"\r\n\r\n"), "{}", out.escape_ascii());
+            // Empty lines before a request are no head: hyper overreads them.
+            let out = out.trim_ascii_start();
             assert_eq!(out.windows(4).filter(|end| *end == b"\r\n\r\n").count(), 1);
         }
     }
@@ -123,7 +125,7 @@ fn a_head_is_refused_as_soon_as_it_is_too_large() {
 fn a_body_is_broken_off_at_the_byte_that_is_wrong() {
     let head = b"POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
     for (good, bad) in [
-        ("", "0x5\r\nhello\r\n0\r\n\r\n"),
+        ("0", "x5\r\nhello\r\n0\r\n\r\n"),
         ("5", " \r\nhello\r\n0\r\n\r\n"),
         ("5", "\nhello\r\n0\r\n\r\n"),
         ("5\r\nhello", "0\r\n\r\n"),
