@@ -1,29 +1,40 @@
 //! Upstreams: named sets of targets, and how a request gets to one of them and a response back.
 
+mod balance;
 mod error;
 mod framing;
+mod health;
 mod http2;
+mod load;
+mod outcome;
 mod target;
+mod target_set;
 mod tls;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use http::uri::Scheme;
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
+use hyper::client::conn::http1::SendRequest;
 
 pub use error::UpstreamError;
+pub use health::Exclusion;
+pub use outcome::Outcome;
 pub use target::Target;
 
-use http2::Refusal;
-use target::{ConnectionLease, Keep};
+use balance::{PickContext, Picked, Turns};
+use http2::{Place, Refusal};
+use target::Keep;
+use target_set::TargetSet;
 
 use crate::body::{Body, Lease};
 use crate::clock::Clock;
-use crate::config::{UpstreamConfig, UpstreamProtocol};
+use crate::config::{TargetConfig, UpstreamConfig, UpstreamProtocol};
 
 /// A connection that was idle for longer than this may be closed by the target at the moment of sending: a request
 /// that can be repeated is then kept at hand. Connections in steady use save the copy.
@@ -41,14 +52,13 @@ pub struct Upstreams(Vec<Arc<Upstream>>);
 /// A named set of targets.
 pub struct Upstream {
     config: UpstreamConfig,
-    targets: Vec<Arc<Target>>,
-    /// Round robin: where each worker is.
-    next: Box<[Turn]>,
+    set: ArcSwap<TargetSet>,
+    /// Held while another set is made, so that no change is lost.
+    changing: Mutex<()>,
+    turns: Turns,
+    workers: usize,
+    clock: Clock,
 }
-
-/// On a cache line of its own.
-#[repr(align(128))]
-struct Turn(AtomicUsize);
 
 /// A response's head has arrived.
 pub struct Answer {
@@ -67,25 +77,26 @@ impl Upstreams {
         workers: usize,
         clock: &Clock,
     ) -> Self {
-        let kept: Vec<&Arc<Target>> = previous
-            .iter()
-            .flat_map(|previous| &previous.0)
-            .flat_map(|upstream| &upstream.targets)
+        let previous = previous.iter().flat_map(|previous| &previous.0);
+        let previous: HashMap<&str, &Arc<Upstream>> = previous
+            .map(|upstream| (&*upstream.config.name, upstream))
             .collect();
         let upstream = |config: &UpstreamConfig| {
-            let target = |wanted: &crate::config::TargetConfig| match kept
-                .iter()
-                .find(|target| target.is(wanted))
-            {
-                Some(target) => Arc::clone(target),
-                None => Arc::new(Target::new(wanted.clone(), workers, clock.clone())),
-            };
+            let kept = previous
+                .get(&*config.name)
+                .map(|upstream| upstream.set.load());
+            let set = TargetSet::new(
+                &config.targets,
+                kept.as_deref().map(|set| &**set),
+                workers,
+                clock,
+            );
             Arc::new(Upstream {
-                targets: config.targets.iter().map(target).collect(),
-                // Workers begin at different targets, so that a start does not send all first requests to one.
-                next: (0..workers)
-                    .map(|worker| Turn(AtomicUsize::new(worker)))
-                    .collect(),
+                set: ArcSwap::from_pointee(set),
+                changing: Mutex::new(()),
+                turns: Turns::new(workers),
+                workers,
+                clock: clock.clone(),
                 config: config.clone(),
             })
         };
@@ -108,7 +119,7 @@ impl Upstreams {
     /// Closes connections that have been idle for too long.
     pub fn sweep(&self) {
         for upstream in &self.0 {
-            for target in &upstream.targets {
+            for target in upstream.targets() {
                 target.sweep(upstream.keep());
             }
         }
@@ -122,10 +133,31 @@ impl Upstream {
         &self.config.name
     }
 
-    /// Its targets.
+    /// Its targets as they are now.
     #[must_use]
-    pub fn targets(&self) -> &[Arc<Target>] {
-        &self.targets
+    pub fn targets(&self) -> Vec<Arc<Target>> {
+        let set = self.set.load();
+        let targets = set.members().iter().map(|member| &member.target);
+        targets.cloned().collect()
+    }
+
+    /// From here on these are its targets. Those that it had already stay as they are, with their connections and their
+    /// health. Those that are gone get no new requests, and end those that they have.
+    pub fn replace_targets(&self, targets: &[TargetConfig]) {
+        self.change(|set| TargetSet::new(targets, Some(set), self.workers, &self.clock));
+    }
+
+    /// Excludes one of its targets, or does so no more, and plans picks without it or with it.
+    pub fn exclude(&self, target: &Target, exclusion: Exclusion, holds: bool) {
+        if target.exclude(exclusion, holds) {
+            self.change(TargetSet::replanned);
+        }
+    }
+
+    fn change(&self, make: impl FnOnce(&TargetSet) -> TargetSet) {
+        let _turn = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = make(&self.set.load());
+        self.set.store(Arc::new(changed));
     }
 
     /// The longest that it is given for the head of a response.
@@ -175,39 +207,41 @@ impl Upstream {
         limit: Option<Duration>,
         protocol: UpstreamProtocol,
     ) -> Result<Answer, UpstreamError> {
-        let target = self.pick(worker);
+        let picked = self.pick(&PickContext {
+            worker,
+            ..PickContext::default()
+        })?;
+        let target = picked.target();
         let total = self.config.total_timeout;
-        let begun = total.map(|total| (total, tokio::time::Instant::now()));
-        let asks_upgrade = request.headers().contains_key(http::header::UPGRADE);
-        let exchange = async {
-            match protocol {
-                UpstreamProtocol::Auto if target.is_secure() => {
-                    Box::pin(self.exchange_as_agreed(target, worker, request)).await
-                }
-                UpstreamProtocol::Http1 | UpstreamProtocol::Auto => {
-                    self.exchange(target, worker, request).await
-                }
-                UpstreamProtocol::H2 => {
-                    Box::pin(self.exchange_http2(target, worker, request)).await
-                }
-            }
-        };
-        let (response, lease) = match limit.map(|limit| limit.min(self.patience())) {
-            None => exchange.await?,
+        let begun = self.clock.now();
+        let exchange = self.speak(protocol, target, worker, request);
+        let answer = match limit.map(|limit| limit.min(self.patience())) {
+            None => exchange.await,
             Some(limit) => {
                 let answer = tokio::time::timeout(limit, exchange).await;
-                answer.map_err(|_| UpstreamError::ResponseTimeout {
-                    target: Arc::clone(target.address()),
-                    limit,
-                })??
+                answer.unwrap_or_else(|_| {
+                    Err(UpstreamError::ResponseTimeout {
+                        target: Arc::clone(target.address()),
+                        limit,
+                    })
+                })
             }
         };
-        framing::check(&response, asks_upgrade).map_err(|what| UpstreamError::Framing {
-            target: Arc::clone(target.address()),
-            what,
-        })?;
+        let elapsed = self.clock.now().saturating_sub(begun);
+        picked.report(
+            Outcome::of(answer.as_ref().map(|(response, _)| response)),
+            elapsed,
+        );
+        let (response, held) = answer?;
+        let address = Arc::clone(target.address());
+        let lease = Box::new(AttemptLease {
+            picked,
+            held,
+            worker,
+            keep: self.keep(),
+        });
         let patience = self.config.read_timeout;
-        let rest = begun.map(|(total, begun)| total.saturating_sub(begun.elapsed()));
+        let rest = total.map(|total| total.saturating_sub(elapsed));
         let response = match response.status() {
             // The connection is HTTP's no longer.
             StatusCode::SWITCHING_PROTOCOLS => response.map(|_| Body::empty()),
@@ -215,19 +249,40 @@ impl Upstream {
         };
         Ok(Answer {
             response,
-            target: Arc::clone(target.address()),
+            target: address,
         })
     }
 
-    fn pick(&self, worker: usize) -> &Arc<Target> {
-        let turn = self
-            .next
-            .get(worker)
-            .map_or(0, |turn| turn.0.fetch_add(1, Ordering::Relaxed));
-        let index = turn % self.targets.len().max(1);
-        self.targets
-            .get(index)
-            .expect("a checked configuration has at least one target in each upstream")
+    async fn speak(
+        &self,
+        protocol: UpstreamProtocol,
+        target: &Arc<Target>,
+        worker: usize,
+        request: Request<Body>,
+    ) -> Result<Exchanged, UpstreamError> {
+        let asks_upgrade = request.headers().contains_key(http::header::UPGRADE);
+        let exchanged = match protocol {
+            UpstreamProtocol::Auto if target.is_secure() => {
+                Box::pin(self.exchange_as_agreed(target, worker, request)).await
+            }
+            UpstreamProtocol::Http1 | UpstreamProtocol::Auto => {
+                self.exchange(target, worker, request).await
+            }
+            UpstreamProtocol::H2 => Box::pin(self.exchange_http2(target, worker, request)).await,
+        }?;
+        framing::check(&exchanged.0, asks_upgrade).map_err(|what| UpstreamError::Framing {
+            target: Arc::clone(target.address()),
+            what,
+        })?;
+        Ok(exchanged)
+    }
+
+    /// A target for one attempt.
+    fn pick(&self, context: &PickContext<'_>) -> Result<Picked, UpstreamError> {
+        let picked = balance::pick(&self.set.load(), &self.turns, context);
+        picked.ok_or_else(|| UpstreamError::NoTarget {
+            upstream: Arc::clone(&self.config.name),
+        })
     }
 
     async fn exchange(
@@ -236,19 +291,11 @@ impl Upstream {
         worker: usize,
         mut request: Request<Body>,
     ) -> Result<Exchanged, UpstreamError> {
-        let lease = |sender| -> Box<dyn Lease> {
-            Box::new(ConnectionLease {
-                target: Arc::clone(target),
-                sender,
-                worker,
-                keep: self.keep(),
-            })
-        };
         if let Some(mut connection) = target.reuse(worker, self.keep()).await {
             let is_stale = connection.idle.is_some_and(|idle| idle > STALE_AFTER);
             let spare = is_stale.then(|| spare(&request)).flatten();
             match connection.sender.try_send_request(request).await {
-                Ok(response) => return Ok((response, lease(connection.sender))),
+                Ok(response) => return Ok((response, Held::Connection(connection.sender))),
                 Err(mut error) => match take_back(&mut error).or(spare) {
                     Some(unsent) => request = unsent,
                     None => return Err(UpstreamError::of(error.into_error(), target.address())),
@@ -257,7 +304,7 @@ impl Upstream {
         }
         let mut connection = target.connect(self.config.connect_timeout).await?;
         match connection.sender.send_request(request).await {
-            Ok(response) => Ok((response, lease(connection.sender))),
+            Ok(response) => Ok((response, Held::Connection(connection.sender))),
             Err(error) => Err(UpstreamError::of(error, target.address())),
         }
     }
@@ -297,7 +344,7 @@ impl Upstream {
             let spare = head.clone();
             let sent = Request::from_parts(head, body);
             let mut error = match sender.try_send_request(sent).await {
-                Ok(response) => return Ok((response, Box::new(place))),
+                Ok(response) => return Ok((response, Held::Stream(place))),
                 Err(error) => error,
             };
             let refusal = Refusal::of(error.error());
@@ -330,8 +377,34 @@ impl Upstream {
     }
 }
 
-/// A response's head, and what is held until its body has ended.
-type Exchanged = (Response<Incoming>, Box<dyn Lease>);
+/// A response's head, and what its body comes on.
+type Exchanged = (Response<Incoming>, Held);
+
+/// What a body comes on.
+enum Held {
+    /// A connection of HTTP/1: idle again when the body has come to its end.
+    Connection(SendRequest<Body>),
+    /// A stream of HTTP/2: its connection goes on.
+    Stream(Place),
+}
+
+/// What an attempt holds until the response's body has ended or was given up.
+struct AttemptLease {
+    picked: Picked,
+    held: Held,
+    worker: usize,
+    keep: Keep,
+}
+
+impl Lease for AttemptLease {
+    fn release(self: Box<Self>) {
+        match self.held {
+            Held::Connection(sender) => self.picked.target().keep(self.worker, sender, self.keep),
+            // The place is free when it is dropped.
+            Held::Stream(place) => drop(place),
+        }
+    }
+}
 
 /// The request, if nothing of it was sent.
 fn take_back(error: &mut TrySendError<Request<Body>>) -> Option<Request<Body>> {

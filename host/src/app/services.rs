@@ -254,7 +254,8 @@ fn outbound_failure(error: UpstreamError) -> OutboundFailure {
         UpstreamError::ConnectTimeout { .. }
         | UpstreamError::Connect { .. }
         | UpstreamError::Tls { .. }
-        | UpstreamError::Refused { .. } => OutboundFailure::Unavailable(error.to_string()),
+        | UpstreamError::Refused { .. }
+        | UpstreamError::NoTarget { .. } => OutboundFailure::Unavailable(error.to_string()),
         UpstreamError::ResponseTimeout { .. } => OutboundFailure::Timeout,
         UpstreamError::Closed { .. }
         | UpstreamError::Switched { .. }

@@ -200,7 +200,7 @@ fn describe(
     for name in names {
         let upstream = snapshot.upstreams.get(name);
         let targets = upstream.iter().flat_map(|upstream| upstream.targets());
-        let targets: Vec<&str> = targets.map(|target| &**target.address()).collect();
+        let targets: Vec<Arc<str>> = targets.map(|target| Arc::clone(target.address())).collect();
         rows.push(row("targets", &format!("{name}: {}", targets.join(", "))));
     }
 }

@@ -130,7 +130,7 @@ fn network(text: &str) -> Result<ipnet::IpNet, Refusal> {
         .map_err(|_| Refusal::expected("a network like \"10.0.0.0/8\"", text))
 }
 
-fn target(text: &str) -> Result<TargetAddress, Refusal> {
+pub(super) fn target(text: &str) -> Result<TargetAddress, Refusal> {
     let expected = || Refusal::expected("a target like \"http://127.0.0.1:7001\"", text);
     if text.contains('@') {
         // Not echoed: what stands before the `@` is usually a password.

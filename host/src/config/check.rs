@@ -9,6 +9,7 @@ mod plugin;
 mod quantity;
 mod route;
 mod server;
+mod target;
 mod tls;
 mod upstream;
 mod upstream_tls;

@@ -4,13 +4,15 @@
 //! `docs/operators.md` describes every key; a test compares the two.
 
 mod route;
+mod target;
 
 use serde::Deserialize;
 use toml::Spanned;
 
 pub(super) use route::*;
+pub(super) use target::*;
 
-use super::address::{Address, ListenWord, ModeText, Network, ServerNameText, Target};
+use super::address::{Address, ListenWord, ModeText, Network, ServerNameText};
 use super::reference::{PublicKeyReference, SecretReference};
 use super::units::{DurationText, LimitText, SizeText};
 use super::values::{
@@ -178,7 +180,7 @@ pub(super) struct CertificateFile {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct UpstreamFile {
     /// Addresses of the service.
-    pub(super) targets: Field<Vec<Target>>,
+    pub(super) targets: Field<Vec<Spanned<TargetEntry>>>,
     /// For a connection to be made.
     pub(super) connect_timeout: Field<DurationText>,
     /// For the next bytes of a response.

@@ -9,7 +9,11 @@ use super::file::TOP_KEYS;
 use super::units::show_size;
 
 const PAGE: &str = include_str!("../../../docs/operators.md");
-const STRUCTS: [&str; 2] = [include_str!("file.rs"), include_str!("file/route.rs")];
+const STRUCTS: [&str; 3] = [
+    include_str!("file.rs"),
+    include_str!("file/route.rs"),
+    include_str!("file/target.rs"),
+];
 
 /// The keys of each table, read from the source: the first line of a struct's comment names the table in backticks.
 fn keys_of_structs() -> BTreeMap<String, BTreeSet<String>> {
@@ -26,6 +30,9 @@ fn keys_of_structs() -> BTreeMap<String, BTreeSet<String>> {
             .or_else(|| line.strip_prefix("    pub(in crate::config) "))
         {
             let name = field.split(':').next().unwrap_or_default();
+            if name.starts_with("fn ") {
+                continue;
+            }
             // A table of its own in the page, not a row.
             if !["budget", "jwt", "api_key", "tls"].contains(&name) {
                 tables

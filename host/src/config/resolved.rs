@@ -3,6 +3,7 @@
 //! The shape of the file is `config/file.rs`; that the two are free to differ is the point of having both.
 
 mod route;
+mod target;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -11,11 +12,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use route::*;
+pub use target::*;
 
 use super::address::ListenAddress;
 use super::secret::Secret;
 use super::text::Texts;
-use super::tls::{ListenTlsConfig, TargetTls};
+use super::tls::ListenTlsConfig;
 use crate::types::EncodedInPath;
 
 /// The whole configuration. Names in routes and grants refer to existing tables: `check` has seen to it.
@@ -207,17 +209,6 @@ pub enum UpstreamProtocol {
     Http1,
     /// HTTP/2, with prior knowledge (RFC 9113, 3.3).
     H2,
-}
-
-/// One address of an upstream, from `http://host:port` or `https://host:port`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct TargetConfig {
-    /// Name or address, without brackets.
-    pub host: Arc<str>,
-    /// Port, 80 or 443 when the URL names none.
-    pub port: u16,
-    /// How it is spoken to over TLS, if it is.
-    pub tls: Option<TargetTls>,
 }
 
 /// `[plugin.NAME]`

@@ -39,6 +39,7 @@ impl ProxyError {
                 UpstreamError::Connect { .. }
                 | UpstreamError::ConnectTimeout { .. }
                 | UpstreamError::Refused { .. }
+                | UpstreamError::NoTarget { .. }
                 | UpstreamError::Plugin(_) => StatusCode::SERVICE_UNAVAILABLE,
                 UpstreamError::ResponseTimeout { .. } => StatusCode::GATEWAY_TIMEOUT,
                 UpstreamError::Closed { .. }
@@ -89,6 +90,7 @@ impl ProxyError {
                 UpstreamError::ResponseTimeout { .. } => "upstream-timeout",
                 UpstreamError::Closed { .. } => "upstream-closed",
                 UpstreamError::Refused { .. } => "upstream-refused",
+                UpstreamError::NoTarget { .. } => "upstream-no-target",
                 UpstreamError::Switched { .. }
                 | UpstreamError::Protocol { .. }
                 | UpstreamError::Framing { .. } => "upstream-protocol-error",
@@ -130,7 +132,8 @@ impl ProxyError {
                 | UpstreamError::Switched { .. }
                 | UpstreamError::Protocol { .. }
                 | UpstreamError::Tls { .. }
-                | UpstreamError::Framing { .. },
+                | UpstreamError::Framing { .. }
+                | UpstreamError::NoTarget { .. },
             ) => false,
         }
     }
@@ -158,7 +161,8 @@ impl ProxyError {
             Self::Upstream(error) => match error {
                 UpstreamError::Connect { .. }
                 | UpstreamError::ConnectTimeout { .. }
-                | UpstreamError::Refused { .. } => "The service cannot be reached",
+                | UpstreamError::Refused { .. }
+                | UpstreamError::NoTarget { .. } => "The service cannot be reached",
                 UpstreamError::Plugin(_) => "The gateway cannot serve this request",
                 UpstreamError::ResponseTimeout { .. } => "The service did not answer in time",
                 UpstreamError::Tls { .. } => "The service cannot be trusted",
@@ -209,7 +213,9 @@ impl ProxyError {
                 UpstreamError::ConnectTimeout { .. } => Some("connection_timeout"),
                 UpstreamError::ResponseTimeout { .. } => Some("http_response_timeout"),
                 UpstreamError::Closed { .. } => Some("connection_terminated"),
-                UpstreamError::Refused { .. } => Some("destination_unavailable"),
+                UpstreamError::Refused { .. } | UpstreamError::NoTarget { .. } => {
+                    Some("destination_unavailable")
+                }
                 UpstreamError::Switched { .. } => Some("http_upgrade_failed"),
                 UpstreamError::Protocol { .. } | UpstreamError::Framing { .. } => {
                     Some("http_protocol_error")
@@ -257,6 +263,7 @@ fn grpc_code(error: &ProxyError) -> Code {
             | UpstreamError::ConnectTimeout { .. }
             | UpstreamError::Tls { .. }
             | UpstreamError::Refused { .. }
+            | UpstreamError::NoTarget { .. }
             | UpstreamError::Plugin(_)
             | UpstreamError::Closed { .. } => Code::Unavailable,
         },

@@ -67,6 +67,12 @@ pub enum UpstreamError {
         /// What is wrong with it.
         source: hyper::Error,
     },
+    /// There is no target: none was found yet, or none is there any more.
+    #[error("upstream {upstream:?} has no target")]
+    NoTarget {
+        /// The upstream.
+        upstream: Arc<str>,
+    },
     /// A plugin that the request body passes through failed.
     #[error("plugin {0:?} failed on the request body")]
     Plugin(Arc<str>),

@@ -12,7 +12,7 @@ use hyper::rt::{Read, Write};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use super::error::UpstreamError;
-use crate::body::{Body, Lease};
+use crate::body::Body;
 use crate::clock::Clock;
 use crate::config::UpstreamConfig;
 
@@ -154,11 +154,6 @@ impl Drop for Place {
         self.streams.idle_since.store(now, Ordering::Relaxed);
         self.streams.open.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-/// The stream ends with its response; the connection goes on.
-impl Lease for Place {
-    fn release(self: Box<Self>) {}
 }
 
 fn builder(config: &UpstreamConfig) -> Builder<TokioExecutor> {

@@ -1,7 +1,7 @@
 //! One address of an upstream, and its connections: each worker has its own.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,11 +9,14 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 
 use super::error::UpstreamError;
+use super::health::{Exclusion, Exclusions};
 use super::http2;
+use super::load::Load;
+use super::outcome::Outcome;
 use super::tls::{self, ConnectError, Stream};
-use crate::body::{Body, Lease};
+use crate::body::Body;
 use crate::clock::Clock;
-use crate::config::{TargetConfig, UpstreamConfig};
+use crate::config::{Endpoint, UpstreamConfig};
 
 /// Most bytes that are read of a response before they are passed on, its head included: what a client that does not read
 /// makes us keep, besides what it has been sent.
@@ -21,12 +24,16 @@ const MOST_READ: usize = 64 << 10;
 
 /// One address of an upstream. It survives reloads, and its connections with it.
 pub struct Target {
-    config: TargetConfig,
+    endpoint: Endpoint,
     address: Arc<str>,
     clock: Clock,
     slots: Box<[Slot]>,
     /// What it chose in ALPN.
     agreed: AtomicU8,
+    load: Load,
+    exclusions: Exclusions,
+    /// Attempts that failed.
+    failures: AtomicU64,
 }
 
 /// The names of ALPN (RFC 7301, 6).
@@ -72,17 +79,21 @@ pub(super) struct Connection {
 }
 
 impl Target {
-    pub(super) fn new(config: TargetConfig, workers: usize, clock: Clock) -> Self {
-        let address = match config.host.contains(':') {
-            true => format!("[{}]:{}", config.host, config.port),
-            false => format!("{}:{}", config.host, config.port),
+    pub(super) fn new(endpoint: Endpoint, workers: usize, clock: Clock) -> Self {
+        let Endpoint { host, port, .. } = &endpoint;
+        let address = match host.contains(':') {
+            true => format!("[{host}]:{port}"),
+            false => format!("{host}:{port}"),
         };
         Self {
-            config,
+            endpoint,
             address: address.into(),
             clock,
             slots: (0..workers).map(|_| Slot::default()).collect(),
             agreed: AtomicU8::new(UNKNOWN),
+            load: Load::default(),
+            exclusions: Exclusions::default(),
+            failures: AtomicU64::new(0),
         }
     }
 
@@ -92,8 +103,55 @@ impl Target {
         &self.address
     }
 
-    pub(super) fn is(&self, config: &TargetConfig) -> bool {
-        self.config == *config
+    /// Where it is: targets with the same endpoint are the same target.
+    pub(super) fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// Whether requests may be sent to it.
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        self.exclusions.is_empty()
+    }
+
+    /// Whether this keeps requests from it.
+    #[must_use]
+    pub fn is_excluded(&self, exclusion: Exclusion) -> bool {
+        self.exclusions.has(exclusion)
+    }
+
+    /// From here on this keeps requests from it, or does not any more. Whether that is new: the set is to be planned anew then.
+    pub(super) fn exclude(&self, exclusion: Exclusion, holds: bool) -> bool {
+        self.exclusions.set(exclusion, holds)
+    }
+
+    /// Requests under way.
+    #[must_use]
+    pub fn in_flight(&self) -> u64 {
+        self.load.in_flight()
+    }
+
+    /// Requests so far.
+    #[must_use]
+    pub fn picks(&self) -> u64 {
+        self.load.total()
+    }
+
+    /// Requests so far that gave no response, or one with status 5xx.
+    #[must_use]
+    pub fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn load(&self) -> &Load {
+        &self.load
+    }
+
+    /// Learns what came of an attempt.
+    pub(super) fn judge(&self, outcome: Outcome, _elapsed: Duration) {
+        if outcome.is_failure() {
+            self.failures.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// The connection that was used last, or none that is usable.
@@ -200,7 +258,7 @@ impl Target {
     }
 
     pub(super) fn is_secure(&self) -> bool {
-        self.config.tls.is_some()
+        self.endpoint.tls.is_some()
     }
 
     fn no_http2(&self) -> UpstreamError {
@@ -226,14 +284,14 @@ impl Target {
                 ConnectError::Tls(source) => UpstreamError::Tls { target, source },
             }
         };
-        let connecting = tls::connect(&self.config, offered);
+        let connecting = tls::connect(&self.endpoint, offered);
         match tokio::time::timeout(limit, connecting).await {
             Ok(connected) => connected.map_err(failed),
             Err(_) => Err(self.timed_out(limit)),
         }
     }
 
-    fn keep(&self, worker: usize, sender: SendRequest<Body>, keep: Keep) {
+    pub(super) fn keep(&self, worker: usize, sender: SendRequest<Body>, keep: Keep) {
         let Some(mut idle) = self.slot(worker) else {
             return;
         };
@@ -279,25 +337,5 @@ impl Target {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner),
         )
-    }
-}
-
-/// The connection that a response comes from: idle again when the body has come to its end.
-pub(super) struct ConnectionLease {
-    pub(super) target: Arc<Target>,
-    pub(super) sender: SendRequest<Body>,
-    pub(super) worker: usize,
-    pub(super) keep: Keep,
-}
-
-impl Lease for ConnectionLease {
-    fn release(self: Box<Self>) {
-        let Self {
-            target,
-            sender,
-            worker,
-            keep,
-        } = *self;
-        target.keep(worker, sender, keep);
     }
 }

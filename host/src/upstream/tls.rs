@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::config::TargetConfig;
+use crate::config::Endpoint;
 
 /// A connection to a target.
 pub(super) enum Stream {
@@ -32,7 +32,7 @@ pub(super) enum ConnectError {
 /// # Errors
 /// When there is no connection, the target's certificate is not good, or it wants one of ours.
 pub(super) async fn connect(
-    target: &TargetConfig,
+    target: &Endpoint,
     protocols: &[&[u8]],
 ) -> std::result::Result<Stream, ConnectError> {
     let stream = TcpStream::connect((&*target.host, target.port))

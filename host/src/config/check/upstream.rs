@@ -9,7 +9,7 @@ use super::quantity::TIMEOUT;
 use crate::config::defaults as default;
 use crate::config::entry::Entry;
 use crate::config::file::UpstreamFile;
-use crate::config::resolved::{TargetConfig, UpstreamConfig, UpstreamProtocol};
+use crate::config::resolved::{UpstreamConfig, UpstreamProtocol};
 
 /// More pings than that are an attack to some servers.
 const PING_INTERVAL: RangeInclusive<Duration> =
@@ -69,28 +69,5 @@ impl Checker<'_> {
                 TIMEOUT,
             ),
         }
-    }
-
-    fn targets(&mut self, table: &Entry<'_, UpstreamFile>) -> Vec<TargetConfig> {
-        let Entry { file, place, .. } = table;
-        let targets = self.required(
-            place,
-            &place.here(),
-            &file.targets,
-            "targets",
-            "[\"http://127.0.0.1:7001\"]",
-        );
-        if let Some(list) = targets
-            .filter(|list| list.get_ref().is_empty() && !place.is_lost(&place.here(), "targets"))
-        {
-            self.report
-                .at(&place.at(list), "expected at least one target", None);
-        }
-        let tls = self.upstream_tls(table);
-        targets
-            .iter()
-            .flat_map(|list| list.get_ref())
-            .map(|target| self.target(place, &target.0, tls.as_ref()))
-            .collect()
     }
 }

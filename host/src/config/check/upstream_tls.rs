@@ -12,7 +12,7 @@ use super::Checker;
 use crate::config::address::TargetAddress;
 use crate::config::entry::{Entry, Place};
 use crate::config::file::{UpstreamFile, UpstreamTlsFile};
-use crate::config::resolved::TargetConfig;
+use crate::config::resolved::Endpoint;
 use crate::config::tls::{TargetTls, provider};
 
 /// What all targets of an upstream share.
@@ -26,8 +26,9 @@ impl Checker<'_> {
     /// The TLS of an upstream that has `https://` targets.
     pub(super) fn upstream_tls(&mut self, table: &Entry<'_, UpstreamFile>) -> Option<Settings> {
         let Entry { file, place, .. } = table;
-        let targets = file.targets.iter().flat_map(|list| list.get_ref());
-        if !targets.into_iter().any(|target| target.0.secure) {
+        let entries = file.targets.iter().flat_map(|list| list.get_ref());
+        let mut addresses = entries.filter_map(|entry| entry.get_ref().address());
+        if !addresses.any(|address| address.secure) {
             if let Some(tls) = file
                 .tls
                 .as_ref()
@@ -130,13 +131,13 @@ impl Checker<'_> {
         Some(roots)
     }
 
-    /// A target, with what it needs to be spoken to.
-    pub(super) fn target(
+    /// Where a target is, with what it needs to be spoken to.
+    pub(super) fn endpoint(
         &mut self,
         place: &Place<'_>,
         target: &TargetAddress,
         settings: Option<&Settings>,
-    ) -> TargetConfig {
+    ) -> Endpoint {
         let TargetAddress { host, port, secure } = target.clone();
         let settings = settings.filter(|_| secure);
         let tls = settings.and_then(|settings| {
@@ -153,7 +154,7 @@ impl Checker<'_> {
                 digest: settings.digest,
             })
         });
-        TargetConfig { host, port, tls }
+        Endpoint { host, port, tls }
     }
 }
 
