@@ -42,6 +42,7 @@ fn route(n: usize) -> RouteConfig {
         origin: OriginConfig::Upstream("u".into()),
         canary: vec![],
         mirror: None,
+        retry: None,
         timeout: Duration::from_secs(60),
         read_timeout: None,
         total_timeout: None,

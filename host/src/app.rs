@@ -381,6 +381,7 @@ async fn background(
     if let Some((socket, ended)) = admin {
         let source = AdminSource {
             builder: Arc::clone(&builder),
+            views: views.clone(),
             status: Arc::clone(&status),
             listeners: Arc::clone(&listeners),
         };
@@ -411,6 +412,7 @@ async fn sweep(builder: Arc<Builder>, views: Views) {
 
 struct AdminSource {
     builder: Arc<Builder>,
+    views: Views,
     status: Arc<Status>,
     listeners: Arc<Listeners>,
 }
@@ -427,6 +429,7 @@ impl admin::Source for AdminSource {
     }
 
     fn metrics(&self) -> String {
+        self.views.upstreams().observe();
         self.builder.metrics.render()
     }
 }

@@ -158,6 +158,16 @@ impl Body {
         }
     }
 
+    /// The same body once more, if it is in memory.
+    #[must_use]
+    pub fn duplicate(&self) -> Option<Self> {
+        match &self.0 {
+            Kind::Empty => Some(Self::empty()),
+            Kind::Whole(bytes) => Some(Self::whole(bytes.clone())),
+            Kind::Stream(_) | Kind::Tapped(_) | Kind::Recorded(_) | Kind::Pipe(_) => None,
+        }
+    }
+
     /// The same body, heard by a tap.
     #[must_use]
     pub fn tapped(self, tap: Box<dyn Tap>) -> Self {

@@ -15,6 +15,7 @@ mod file;
 mod path;
 mod reference;
 mod regex;
+mod resilience;
 mod resolved;
 mod secret;
 mod suggest;

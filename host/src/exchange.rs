@@ -18,6 +18,17 @@ pub trait Recorder: Send + Sync {
     fn record(&self, exchange: &Exchange);
 }
 
+/// One of the attempts to have a request answered by an upstream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// The target, `host:port`.
+    pub target: Arc<str>,
+    /// The status of its answer, or a word for what came instead.
+    pub outcome: Box<str>,
+    /// From its beginning to the head of the answer.
+    pub took: Duration,
+}
+
 /// All facts about one request and its response.
 #[derive(Clone)]
 pub struct Exchange {
@@ -68,6 +79,8 @@ pub struct Exchange {
     pub upstream: Option<Arc<str>>,
     /// The target that it was sent to, `host:port`.
     pub target: Option<Arc<str>>,
+    /// All attempts at it, where not the first one was the only one.
+    pub attempts: Vec<Attempt>,
     /// From the forwarded head to the response's head.
     pub upstream_time: Option<Duration>,
     /// The answer's status; none while there is no answer, and if the client went away before it.

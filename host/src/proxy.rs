@@ -90,6 +90,7 @@ fn open(
         grpc_status: None,
         upstream: None,
         target: None,
+        attempts: Vec::new(),
         upstream_time: None,
         status: None,
         source: None,

@@ -266,6 +266,23 @@ impl TlsPeer {
     }
 }
 
+/// How much it matters that a request is served when not all can be.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Importance {
+    /// The first to be turned away.
+    Low,
+    /// Most requests.
+    #[default]
+    Normal,
+    /// The last to be turned away.
+    High,
+}
+
+impl Importance {
+    /// How many there are.
+    pub const COUNT: usize = 3;
+}
+
 /// Where a response was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {

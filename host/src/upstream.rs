@@ -1,49 +1,52 @@
 //! Upstreams: named sets of targets, and how a request gets to one of them and a response back.
 
+mod adaptive;
+mod attempts;
 mod balance;
+mod breaker;
+mod budget;
+mod delivery;
 mod error;
 mod framing;
 mod health;
 mod http2;
+mod limit;
 mod load;
 mod outcome;
+mod protection;
+mod retry;
 mod target;
 mod target_set;
 mod tls;
+mod window;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use http::uri::Scheme;
-use http::{Method, Request, Response, StatusCode};
-use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
-use hyper::client::conn::http1::SendRequest;
+use http::{Request, Response};
 
 pub use error::UpstreamError;
 pub use health::Exclusion;
 pub use outcome::Outcome;
+pub use protection::Rejection;
 pub use target::Target;
 
+use attempts::{Attempts, Noted};
 use balance::{PickContext, Picked, Turns};
-use http2::{Place, Refusal};
+use delivery::Delivery;
+use protection::Protection;
+use retry::Course;
 use target::Keep;
 use target_set::TargetSet;
 
-use crate::body::{Body, Lease};
+use crate::body::Body;
 use crate::clock::Clock;
-use crate::config::{TargetConfig, UpstreamConfig, UpstreamProtocol};
-
-/// A connection that was idle for longer than this may be closed by the target at the moment of sending: a request
-/// that can be repeated is then kept at hand. Connections in steady use save the copy.
-const STALE_AFTER: Duration = Duration::from_millis(500);
-
-/// How often a request is sent that targets refuse to look at.
-const MAX_REFUSALS: usize = 3;
-/// What is kept of a body, to send it again when its stream is refused. Targets refuse at once, if they do.
-const MAX_KEPT: usize = 64 << 10;
+use crate::config::{RetryConfig, TargetConfig, UpstreamConfig, UpstreamProtocol};
+use crate::exchange::Attempt;
+use crate::telemetry::Metrics;
+use crate::types::Importance;
 
 /// All upstreams of a configuration.
 #[derive(Default)]
@@ -56,8 +59,42 @@ pub struct Upstream {
     /// Held while another set is made, so that no change is lost.
     changing: Mutex<()>,
     turns: Turns,
+    protection: Arc<Protection>,
     workers: usize,
     clock: Clock,
+}
+
+/// How a request is sent.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Sending<'a> {
+    /// On whose connections.
+    pub worker: usize,
+    /// How long is waited for the head of a response, if that is no longer than the upstream's own patience; without it,
+    /// the caller sees to it that the wait ends.
+    pub limit: Option<Duration>,
+    /// When it is sent again, where that is not for the upstream to say.
+    pub retry: Option<&'a RetryConfig>,
+    /// How much it matters.
+    pub importance: Importance,
+    /// Whether it asks for an upgrade, which HTTP/1 alone has: of an answer with status 101, the connection is to be had
+    /// from its extensions.
+    pub upgrade: bool,
+}
+
+/// What came of a request.
+pub struct Delivered {
+    /// The answer, or why there is none: no target can be reached, the one that was does not answer, or the request was not
+    /// sent to protect others.
+    pub answer: Result<Answer, UpstreamError>,
+    /// All attempts, where not the first one was the only one.
+    pub attempts: Vec<Attempt>,
+}
+
+impl Delivered {
+    fn failed(error: UpstreamError) -> Self {
+        let (answer, attempts) = (Err(error), Vec::new());
+        Self { answer, attempts }
+    }
 }
 
 /// A response's head has arrived.
@@ -76,15 +113,16 @@ impl Upstreams {
         previous: Option<&Self>,
         workers: usize,
         clock: &Clock,
+        metrics: &Metrics,
     ) -> Self {
         let previous = previous.iter().flat_map(|previous| &previous.0);
         let previous: HashMap<&str, &Arc<Upstream>> = previous
             .map(|upstream| (&*upstream.config.name, upstream))
             .collect();
         let upstream = |config: &UpstreamConfig| {
-            let kept = previous
-                .get(&*config.name)
-                .map(|upstream| upstream.set.load());
+            let before = previous.get(&*config.name);
+            let kept = before.map(|upstream| upstream.set.load());
+            let fitting = before.filter(|before| Protection::fits(&before.config, config));
             let set = TargetSet::new(
                 &config.targets,
                 kept.as_deref().map(|set| &**set),
@@ -95,6 +133,10 @@ impl Upstreams {
                 set: ArcSwap::from_pointee(set),
                 changing: Mutex::new(()),
                 turns: Turns::new(workers),
+                protection: match fitting {
+                    Some(before) => Arc::clone(&before.protection),
+                    None => Arc::new(Protection::new(config, metrics.protection(&config.name))),
+                },
                 workers,
                 clock: clock.clone(),
                 config: config.clone(),
@@ -114,6 +156,13 @@ impl Upstreams {
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Upstream>> {
         self.0.iter()
+    }
+
+    /// Brings gauges up to date.
+    pub fn observe(&self) {
+        for upstream in &self.0 {
+            upstream.protection.observe();
+        }
     }
 
     /// Closes connections that have been idle for too long.
@@ -169,112 +218,60 @@ impl Upstream {
             .map_or(read, |total| total.min(read))
     }
 
-    /// Sends a request to the next target and waits for the head of the response, no longer than `limit` and the
-    /// upstream's patience; without a limit the caller sees to it that the wait ends. The request's authority is not
-    /// looked at: targets are addresses.
-    ///
-    /// # Errors
-    /// When no target can be reached, or the one that was does not answer.
-    pub async fn send(
-        &self,
-        worker: usize,
-        request: Request<Body>,
-        limit: Option<Duration>,
-    ) -> Result<Answer, UpstreamError> {
-        self.deliver(worker, request, limit, self.config.protocol)
-            .await
-    }
-
-    /// The same for a request that asks for an upgrade, which HTTP/1 alone has: of an answer with status 101, the
-    /// connection is to be had from its extensions.
-    ///
-    /// # Errors
-    /// As `send`.
-    pub async fn upgrade(
-        &self,
-        worker: usize,
-        request: Request<Body>,
-        limit: Option<Duration>,
-    ) -> Result<Answer, UpstreamError> {
-        self.deliver(worker, request, limit, UpstreamProtocol::Http1)
-            .await
-    }
-
-    async fn deliver(
-        &self,
-        worker: usize,
-        request: Request<Body>,
-        limit: Option<Duration>,
-        protocol: UpstreamProtocol,
-    ) -> Result<Answer, UpstreamError> {
-        let picked = self.pick(&PickContext {
-            worker,
-            ..PickContext::default()
-        })?;
-        let target = picked.target();
-        let total = self.config.total_timeout;
+    /// Sends a request, as often as there is sense in it, and waits for the head of a response. The request's authority is
+    /// not looked at: targets are addresses.
+    pub async fn send(&self, sending: Sending<'_>, request: Request<Body>) -> Delivered {
         let begun = self.clock.now();
-        let exchange = self.speak(protocol, target, worker, request);
-        let answer = match limit.map(|limit| limit.min(self.patience())) {
-            None => exchange.await,
-            Some(limit) => {
-                let answer = tokio::time::timeout(limit, exchange).await;
-                answer.unwrap_or_else(|_| {
-                    Err(UpstreamError::ResponseTimeout {
-                        target: Arc::clone(target.address()),
-                        limit,
-                    })
-                })
-            }
+        let total = self.config.total_timeout;
+        let limit = sending
+            .limit
+            .map(|limit| total.map_or(limit, |total| limit.min(total)));
+        let deadline = limit.map(|limit| begun.saturating_add(limit));
+        let policy = sending.retry.unwrap_or(&self.config.retry);
+        let entered = self
+            .protection
+            .enter(sending.importance, deadline, &self.clock);
+        let permit = match entered.await {
+            Ok(permit) => permit,
+            Err(error) => return Delivered::failed(error),
         };
-        let elapsed = self.clock.now().saturating_sub(begun);
-        picked.report(
-            Outcome::of(answer.as_ref().map(|(response, _)| response)),
-            elapsed,
-        );
-        let (response, held) = answer?;
-        let address = Arc::clone(target.address());
-        let lease = Box::new(AttemptLease {
-            picked,
-            held,
-            worker,
-            keep: self.keep(),
-        });
-        let patience = self.config.read_timeout;
-        let rest = total.map(|total| total.saturating_sub(elapsed));
-        let response = match response.status() {
-            // The connection is HTTP's no longer.
-            StatusCode::SWITCHING_PROTOCOLS => response.map(|_| Body::empty()),
-            _ => response.map(|body| Body::response(body, patience, rest, lease)),
+        if policy.retries > 0 {
+            self.protection.budget().request(begun);
+        }
+        let wire = Delivery {
+            upstream: self,
+            worker: sending.worker,
+            protocol: match sending.upgrade {
+                true => UpstreamProtocol::Http1,
+                false => self.config.protocol,
+            },
+            max_body: policy.max_body,
         };
-        Ok(Answer {
-            response,
-            target: address,
-        })
-    }
-
-    async fn speak(
-        &self,
-        protocol: UpstreamProtocol,
-        target: &Arc<Target>,
-        worker: usize,
-        request: Request<Body>,
-    ) -> Result<Exchanged, UpstreamError> {
-        let asks_upgrade = request.headers().contains_key(http::header::UPGRADE);
-        let exchanged = match protocol {
-            UpstreamProtocol::Auto if target.is_secure() => {
-                Box::pin(self.exchange_as_agreed(target, worker, request)).await
-            }
-            UpstreamProtocol::Http1 | UpstreamProtocol::Auto => {
-                self.exchange(target, worker, request).await
-            }
-            UpstreamProtocol::H2 => Box::pin(self.exchange_http2(target, worker, request)).await,
-        }?;
-        framing::check(&exchanged.0, asks_upgrade).map_err(|what| UpstreamError::Framing {
-            target: Arc::clone(target.address()),
-            what,
-        })?;
-        Ok(exchanged)
+        let budget = Some(self.protection.budget());
+        let mut attempts = Attempts {
+            wire: &wire,
+            course: Course::new(policy, budget, request.method(), deadline),
+            breaker: self.protection.breaker(),
+            // Without a limit, somebody else watches the time.
+            patience: limit.map(|_| self.config.read_timeout),
+            log: Vec::new(),
+        };
+        let result = attempts.run(request).await;
+        let log = attempts.log.into_iter().map(attempt);
+        Delivered {
+            attempts: log.collect(),
+            answer: result.map(|(picked, (response, held))| {
+                let target = Arc::clone(picked.target().address());
+                let elapsed = || self.clock.now().saturating_sub(begun);
+                let rest = total.map(|total| total.saturating_sub(elapsed()));
+                let response = match delivery::switches(response.status()) {
+                    // The connection is HTTP's no longer.
+                    true => response.map(|_| Body::empty()),
+                    false => response.map(|body| wire.body(picked, held, body, rest, permit)),
+                };
+                Answer { response, target }
+            }),
+        }
     }
 
     /// A target for one attempt.
@@ -282,90 +279,6 @@ impl Upstream {
         let picked = balance::pick(&self.set.load(), &self.turns, context);
         picked.ok_or_else(|| UpstreamError::NoTarget {
             upstream: Arc::clone(&self.config.name),
-        })
-    }
-
-    async fn exchange(
-        &self,
-        target: &Arc<Target>,
-        worker: usize,
-        mut request: Request<Body>,
-    ) -> Result<Exchanged, UpstreamError> {
-        if let Some(mut connection) = target.reuse(worker, self.keep()).await {
-            let is_stale = connection.idle.is_some_and(|idle| idle > STALE_AFTER);
-            let spare = is_stale.then(|| spare(&request)).flatten();
-            match connection.sender.try_send_request(request).await {
-                Ok(response) => return Ok((response, Held::Connection(connection.sender))),
-                Err(mut error) => match take_back(&mut error).or(spare) {
-                    Some(unsent) => request = unsent,
-                    None => return Err(UpstreamError::of(error.into_error(), target.address())),
-                },
-            }
-        }
-        let mut connection = target.connect(self.config.connect_timeout).await?;
-        match connection.sender.send_request(request).await {
-            Ok(response) => Ok((response, Held::Connection(connection.sender))),
-            Err(error) => Err(UpstreamError::of(error, target.address())),
-        }
-    }
-
-    async fn exchange_as_agreed(
-        &self,
-        target: &Arc<Target>,
-        worker: usize,
-        request: Request<Body>,
-    ) -> Result<Exchanged, UpstreamError> {
-        match target
-            .chose_http2(worker, &self.config, self.keep())
-            .await?
-        {
-            true => self.exchange_http2(target, worker, request).await,
-            false => self.exchange(target, worker, request).await,
-        }
-    }
-
-    async fn exchange_http2(
-        &self,
-        target: &Arc<Target>,
-        worker: usize,
-        mut request: Request<Body>,
-    ) -> Result<Exchanged, UpstreamError> {
-        let scheme = match target.is_secure() {
-            true => Scheme::HTTPS,
-            false => Scheme::HTTP,
-        };
-        http2::prepare(&mut request, scheme, target.address());
-        // Of these, one more is sent when the connection ends under them, as one of HTTP/1 may when it was idle.
-        let mut renewable = is_repeatable(&request);
-        for _ in 0..MAX_REFUSALS {
-            let (mut sender, place) = target.stream(worker, &self.config).await?;
-            let (head, body) = request.into_parts();
-            let (body, replay) = body.recorded(MAX_KEPT);
-            let spare = head.clone();
-            let sent = Request::from_parts(head, body);
-            let mut error = match sender.try_send_request(sent).await {
-                Ok(response) => return Ok((response, Held::Stream(place))),
-                Err(error) => error,
-            };
-            let refusal = Refusal::of(error.error());
-            if matches!(refusal, Some(Refusal::Connection)) {
-                place.retire();
-            }
-            if let Some(unsent) = take_back(&mut error) {
-                request = unsent;
-                continue;
-            }
-            let error = UpstreamError::of(error.into_error(), target.address());
-            let lost = renewable && matches!(error, UpstreamError::Closed { .. });
-            let again = (lost || refusal.is_some()).then(|| replay.again());
-            request = match again.flatten() {
-                Some(body) => Request::from_parts(spare, body),
-                None => return Err(error),
-            };
-            renewable &= !lost;
-        }
-        Err(UpstreamError::Refused {
-            target: Arc::clone(target.address()),
         })
     }
 
@@ -377,56 +290,14 @@ impl Upstream {
     }
 }
 
-/// A response's head, and what its body comes on.
-type Exchanged = (Response<Incoming>, Held);
-
-/// What a body comes on.
-enum Held {
-    /// A connection of HTTP/1: idle again when the body has come to its end.
-    Connection(SendRequest<Body>),
-    /// A stream of HTTP/2: its connection goes on.
-    Stream(Place),
-}
-
-/// What an attempt holds until the response's body has ended or was given up.
-struct AttemptLease {
-    picked: Picked,
-    held: Held,
-    worker: usize,
-    keep: Keep,
-}
-
-impl Lease for AttemptLease {
-    fn release(self: Box<Self>) {
-        match self.held {
-            Held::Connection(sender) => self.picked.target().keep(self.worker, sender, self.keep),
-            // The place is free when it is dropped.
-            Held::Stream(place) => drop(place),
-        }
+/// An attempt as the access log tells of it.
+fn attempt(noted: Noted<Arc<Target>>) -> Attempt {
+    Attempt {
+        target: Arc::clone(noted.target.address()),
+        outcome: match noted.outcome {
+            Outcome::Answered { status, .. } => status.as_u16().to_string().into(),
+            other => other.as_str().into(),
+        },
+        took: noted.took,
     }
-}
-
-/// The request, if nothing of it was sent.
-fn take_back(error: &mut TrySendError<Request<Body>>) -> Option<Request<Body>> {
-    error.take_message()
-}
-
-/// Whether a request may be sent twice (RFC 9110, 9.2.2) and has no body.
-fn is_repeatable(request: &Request<Body>) -> bool {
-    let method = request.method();
-    method.is_idempotent()
-        && *method != Method::CONNECT
-        && http_body::Body::is_end_stream(request.body())
-}
-
-/// A copy to send again if the target closes an idle connection just when the request is sent.
-fn spare(request: &Request<Body>) -> Option<Request<Body>> {
-    if !is_repeatable(request) {
-        return None;
-    }
-    let mut copy = Request::new(Body::empty());
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    copy.headers_mut().clone_from(request.headers());
-    Some(copy)
 }

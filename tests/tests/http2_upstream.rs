@@ -335,7 +335,7 @@ async fn a_refused_stream_is_sent_again() {
 }
 
 #[tokio::test]
-async fn a_service_that_refuses_everything_is_asked_three_times() {
+async fn a_service_that_refuses_everything_is_asked_twice() {
     let service = Service::start(|_| Act::Refuse).await;
     let gateway = gateway(&service, "").await;
     let answer = gateway.get("/").await;
@@ -347,7 +347,7 @@ async fn a_service_that_refuses_everything_is_asked_three_times() {
         answer.header("proxy-status").as_deref(),
         Some("postern; error=destination_unavailable")
     );
-    assert_eq!(service.count(), 3);
+    assert_eq!(service.count(), 2);
 }
 
 #[tokio::test]
@@ -456,7 +456,7 @@ async fn a_connection_without_streams_is_closed_after_a_while() {
 #[tokio::test]
 async fn who_does_not_speak_http2_is_no_upstream() {
     let upstream = ByHand::listen().await;
-    let gateway = gateway(&upstream, "").await;
+    let gateway = gateway(&upstream, "retry = { retries = 0 }").await;
     let address = gateway.address();
     let answer =
         tokio::spawn(async move { postern_tests::client::call(address, &Call::get("/")).await });

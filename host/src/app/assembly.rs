@@ -52,6 +52,7 @@ impl<'a> Assembly<'a> {
             origin: self.origin(route),
             path_change: route.path_change.as_ref().map(PathChange::new),
             mirror,
+            retry: route.retry.clone(),
             timeout: route.timeout,
             read_timeout: route.read_timeout,
             total_timeout: route.total_timeout,

@@ -93,6 +93,7 @@ impl Builder {
             kept,
             self.workers,
             &self.clock,
+            &self.metrics,
         ));
         let generation = before.map_or(1, |snapshot| snapshot.generation + 1);
         let snapshot = self.assemble(&config, generation, router, upstreams, plugins);

@@ -17,7 +17,7 @@ use crate::plugin::{
 };
 use crate::state;
 use crate::types::{Consumer, Identity};
-use crate::upstream::{UpstreamError, Upstreams};
+use crate::upstream::{Sending, UpstreamError, Upstreams};
 
 /// The services of one configuration. Counters and stores outlive it.
 pub(super) fn services(config: &Config, keys: Keys, state: &Arc<State>, clock: &Clock) -> Services {
@@ -224,10 +224,13 @@ impl Outbound for WorkerUpstreams {
             let whole = async {
                 // The timer around the whole is enough, unless the upstream is more impatient.
                 let limit = (timeout > upstream.patience()).then_some(timeout);
-                let answer = upstream
-                    .send(worker, outgoing(request), limit)
-                    .await
-                    .map_err(outbound_failure)?;
+                let sending = Sending {
+                    worker,
+                    limit,
+                    ..Sending::default()
+                };
+                let delivered = upstream.send(sending, outgoing(request)).await;
+                let answer = delivered.answer.map_err(outbound_failure)?;
                 let (head, body) = answer.response.into_parts();
                 let (bytes, _) = body.collect(max_body).await.map_err(body_failure)?;
                 Ok(Response::from_parts(head, bytes))
@@ -255,7 +258,8 @@ fn outbound_failure(error: UpstreamError) -> OutboundFailure {
         | UpstreamError::Connect { .. }
         | UpstreamError::Tls { .. }
         | UpstreamError::Refused { .. }
-        | UpstreamError::NoTarget { .. } => OutboundFailure::Unavailable(error.to_string()),
+        | UpstreamError::NoTarget { .. }
+        | UpstreamError::Rejected { .. } => OutboundFailure::Unavailable(error.to_string()),
         UpstreamError::ResponseTimeout { .. } => OutboundFailure::Timeout,
         UpstreamError::Closed { .. }
         | UpstreamError::Switched { .. }

@@ -12,7 +12,14 @@ use super::{Body, BodyError, Kind};
 
 /// Gives a body back that was begun to be sent.
 #[derive(Debug)]
-pub struct Replay(Recorded);
+pub struct Replay(Source);
+
+#[derive(Debug)]
+enum Source {
+    /// A body in memory.
+    Whole(Body),
+    Recorded(Recorded),
+}
 
 /// A body, and what was read of it.
 #[derive(Debug, Clone)]
@@ -32,16 +39,35 @@ impl Body {
     /// The body, and a way to have it again from its beginning until more than `room` bytes of it were read.
     #[must_use]
     pub fn recorded(self, room: usize) -> (Self, Replay) {
+        if let Some(whole) = self.duplicate() {
+            return (self, Replay(Source::Whole(whole)));
+        }
         let recorded = Recorded::new(VecDeque::new(), self, room);
-        (Self(Kind::Recorded(recorded.clone())), Replay(recorded))
+        (
+            Self(Kind::Recorded(recorded.clone())),
+            Replay(Source::Recorded(recorded)),
+        )
     }
 }
 
 impl Replay {
+    /// Whether the whole body can still be had.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        match &self.0 {
+            Source::Whole(_) => true,
+            Source::Recorded(recorded) => recorded.lock().read.is_some(),
+        }
+    }
+
     /// The whole body, if what was read of it is still there. Whoever has begun to read it reads no further.
     #[must_use]
     pub fn again(self) -> Option<Body> {
-        let mut recording = self.0.lock();
+        let recorded = match self.0 {
+            Source::Whole(body) => return Some(body),
+            Source::Recorded(recorded) => recorded,
+        };
+        let mut recording = recorded.lock();
         let mut ahead = recording.read.take()?;
         ahead.append(&mut recording.ahead);
         let rest = std::mem::take(&mut recording.rest);
@@ -115,9 +141,15 @@ mod tests {
     use super::*;
     use http_body_util::BodyExt;
 
+    /// A body that is not simply in memory.
+    fn streamed(text: &'static str) -> Body {
+        let recorded = Recorded::new(VecDeque::new(), Body::whole(text.into()), 0);
+        Body(Kind::Recorded(recorded))
+    }
+
     #[tokio::test]
     async fn a_body_is_read_again_from_its_beginning() {
-        let (mut body, replay) = Body::whole("abc".into()).recorded(3);
+        let (mut body, replay) = streamed("abc").recorded(3);
         assert_eq!(body.size_hint().exact(), Some(3));
         let first = body.frame().await.unwrap().unwrap();
         assert_eq!(first.into_data().unwrap(), "abc");
@@ -130,15 +162,25 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_that_was_not_begun_is_whole() {
-        let (body, replay) = Body::whole("abc".into()).recorded(0);
+        let (body, replay) = streamed("abc").recorded(0);
         drop(body);
         assert_eq!(replay.again().unwrap().collect(10).await.unwrap().0, "abc");
     }
 
     #[tokio::test]
     async fn too_much_was_read_to_read_it_again() {
-        let (mut body, replay) = Body::whole("abc".into()).recorded(2);
+        let (mut body, replay) = streamed("abc").recorded(2);
+        assert!(replay.is_whole());
         body.frame().await.unwrap().unwrap();
+        assert!(!replay.is_whole());
         assert!(replay.again().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_body_in_memory_is_there_as_often_as_it_is_wanted() {
+        let (mut body, replay) = Body::whole("abc".into()).recorded(0);
+        body.frame().await.unwrap().unwrap();
+        assert_eq!(replay.again().unwrap().collect(10).await.unwrap().0, "abc");
+        assert!(streamed("abc").duplicate().is_none());
     }
 }

@@ -7,6 +7,7 @@ mod consumer;
 mod origin;
 mod plugin;
 mod quantity;
+mod resilience;
 mod route;
 mod server;
 mod target;

@@ -66,6 +66,44 @@ pub const DEFAULT_UPSTREAM_MAX_IDLE: usize = 64;
 /// `[upstream.NAME] idle-timeout`
 pub const DEFAULT_UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// `[upstream.NAME] retry-budget`, of a million requests.
+pub const DEFAULT_UPSTREAM_RETRY_BUDGET: u32 = 200_000;
+/// `[upstream.NAME] retry-budget-min`, a second: a service that is hardly used is not without retries.
+pub const DEFAULT_UPSTREAM_RETRY_BUDGET_MIN: u32 = 3;
+
+/// `[upstream.NAME.retry] retries`
+pub const DEFAULT_RETRY_RETRIES: u32 = 1;
+/// `[upstream.NAME.retry] backoff`
+pub const DEFAULT_RETRY_BACKOFF: Duration = Duration::from_millis(25);
+/// `[upstream.NAME.retry] max-backoff`
+pub const DEFAULT_RETRY_MAX_BACKOFF: Duration = Duration::from_millis(250);
+/// `[upstream.NAME.retry] max-retry-after`: more than that, the client can wait itself.
+pub const DEFAULT_RETRY_MAX_RETRY_AFTER: Duration = Duration::from_secs(1);
+/// `[upstream.NAME.retry] max-body`
+pub const DEFAULT_RETRY_MAX_BODY: usize = 64 << 10;
+
+/// `[upstream.NAME.breaker] window`
+pub const DEFAULT_BREAKER_WINDOW: Duration = Duration::from_secs(10);
+/// `[upstream.NAME.breaker] failure-rate`, of a million requests.
+pub const DEFAULT_BREAKER_FAILURE_RATE: u32 = 500_000;
+/// `[upstream.NAME.breaker] slow-rate`, of a million requests.
+pub const DEFAULT_BREAKER_SLOW_RATE: u32 = 1_000_000;
+/// `[upstream.NAME.breaker] min-requests`
+pub const DEFAULT_BREAKER_MIN_REQUESTS: u32 = 20;
+/// `[upstream.NAME.breaker] open-for`
+pub const DEFAULT_BREAKER_OPEN_FOR: Duration = Duration::from_secs(5);
+/// `[upstream.NAME.breaker] probes`
+pub const DEFAULT_BREAKER_PROBES: u32 = 3;
+
+/// `[upstream.NAME.concurrency] max-queue`: waiting is a decision of the operator's.
+pub const DEFAULT_CONCURRENCY_MAX_QUEUE: usize = 0;
+/// `[upstream.NAME.concurrency] queue-timeout`
+pub const DEFAULT_CONCURRENCY_QUEUE_TIMEOUT: Duration = Duration::from_secs(1);
+/// `[upstream.NAME.concurrency] adaptive`
+pub const DEFAULT_CONCURRENCY_ADAPTIVE: bool = false;
+/// `[upstream.NAME.concurrency] min-requests`
+pub const DEFAULT_CONCURRENCY_MIN_REQUESTS: usize = 1;
+
 /// `[plugin.NAME.budget] cpu`: what a neighbour on the same worker may have to wait for a call that does not yield.
 pub const DEFAULT_BUDGET_CPU: Duration = Duration::from_millis(2);
 /// `[plugin.NAME.budget] wall`

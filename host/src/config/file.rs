@@ -3,12 +3,14 @@
 //! Everything is optional here: what must be there is a rule of `check`, which can then name all that is missing at once.
 //! `docs/operators.md` describes every key; a test compares the two.
 
+mod resilience;
 mod route;
 mod target;
 
 use serde::Deserialize;
 use toml::Spanned;
 
+pub(super) use resilience::*;
 pub(super) use route::*;
 pub(super) use target::*;
 
@@ -17,7 +19,7 @@ use super::reference::{PublicKeyReference, SecretReference};
 use super::units::{DurationText, LimitText, SizeText};
 use super::values::{
     AccessFormat, AlgorithmWord, ClientAuthWord, EncodedWord, GrantWord, IsolationWord, LogFormat,
-    Name, OnFailureValue, ProtocolWord, ProxyProtocolWord, TlsVersionWord,
+    Name, OnFailureValue, ProtocolWord, ProxyProtocolWord, Share, TlsVersionWord,
 };
 
 /// A value that knows where it stands.
@@ -197,6 +199,16 @@ pub(super) struct UpstreamFile {
     pub(super) max_idle: Field<u64>,
     /// How long an idle connection is kept.
     pub(super) idle_timeout: Field<DurationText>,
+    /// Requests that may be sent again.
+    pub(super) retry_budget: Field<Share>,
+    /// So many a second at least.
+    pub(super) retry_budget_min: Field<u64>,
+    /// When requests are sent again.
+    pub(super) retry: Field<RetryFile>,
+    /// When none is sent.
+    pub(super) breaker: Field<BreakerFile>,
+    /// How many are sent at once.
+    pub(super) concurrency: Field<ConcurrencyFile>,
     /// For `https://` targets.
     pub(super) tls: Field<UpstreamTlsFile>,
 }

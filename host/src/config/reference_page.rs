@@ -9,9 +9,10 @@ use super::file::TOP_KEYS;
 use super::units::show_size;
 
 const PAGE: &str = include_str!("../../../docs/operators.md");
-const STRUCTS: [&str; 3] = [
+const STRUCTS: [&str; 4] = [
     include_str!("file.rs"),
     include_str!("file/route.rs"),
+    include_str!("file/resilience.rs"),
     include_str!("file/target.rs"),
 ];
 
@@ -226,6 +227,59 @@ fn of_upstreams() -> Vec<Row> {
     ]
 }
 
+fn of_resilience() -> Vec<Row> {
+    let upstream = "[upstream.NAME]";
+    let retry = "[upstream.NAME.retry], [route.retry]";
+    let breaker = "[upstream.NAME.breaker]";
+    let concurrency = "[upstream.NAME.concurrency]";
+    let share = |per_million: u32| text(format_args!("{}%", per_million / 10_000));
+    let least = DEFAULT_UPSTREAM_RETRY_BUDGET_MIN.to_string();
+    let queue_timeout = duration(DEFAULT_CONCURRENCY_QUEUE_TIMEOUT);
+    vec![
+        (
+            upstream,
+            "retry-budget",
+            share(DEFAULT_UPSTREAM_RETRY_BUDGET),
+        ),
+        (upstream, "retry-budget-min", least),
+        (retry, "retries", DEFAULT_RETRY_RETRIES.to_string()),
+        (retry, "backoff", duration(DEFAULT_RETRY_BACKOFF)),
+        (retry, "max-backoff", duration(DEFAULT_RETRY_MAX_BACKOFF)),
+        (
+            retry,
+            "max-retry-after",
+            duration(DEFAULT_RETRY_MAX_RETRY_AFTER),
+        ),
+        (retry, "max-body", size(DEFAULT_RETRY_MAX_BODY)),
+        (breaker, "window", duration(DEFAULT_BREAKER_WINDOW)),
+        (breaker, "failure-rate", share(DEFAULT_BREAKER_FAILURE_RATE)),
+        (breaker, "slow-rate", share(DEFAULT_BREAKER_SLOW_RATE)),
+        (
+            breaker,
+            "min-requests",
+            DEFAULT_BREAKER_MIN_REQUESTS.to_string(),
+        ),
+        (breaker, "open-for", duration(DEFAULT_BREAKER_OPEN_FOR)),
+        (breaker, "probes", DEFAULT_BREAKER_PROBES.to_string()),
+        (
+            concurrency,
+            "max-queue",
+            DEFAULT_CONCURRENCY_MAX_QUEUE.to_string(),
+        ),
+        (concurrency, "queue-timeout", queue_timeout),
+        (
+            concurrency,
+            "adaptive",
+            DEFAULT_CONCURRENCY_ADAPTIVE.to_string(),
+        ),
+        (
+            concurrency,
+            "min-requests",
+            DEFAULT_CONCURRENCY_MIN_REQUESTS.to_string(),
+        ),
+    ]
+}
+
 fn of_tls() -> Vec<Row> {
     let tls = "[listen.NAME.tls]";
     vec![
@@ -302,6 +356,7 @@ fn the_page_shows_the_real_defaults() {
         of_listeners(),
         of_upstreams(),
         of_tls(),
+        of_resilience(),
         of_budgets_and_routes(),
     ]
     .concat()

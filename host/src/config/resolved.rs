@@ -2,6 +2,7 @@
 //!
 //! The shape of the file is `config/file.rs`; that the two are free to differ is the point of having both.
 
+mod resilience;
 mod route;
 mod target;
 
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use resilience::*;
 pub use route::*;
 pub use target::*;
 
@@ -198,6 +200,14 @@ pub struct UpstreamConfig {
     pub max_idle: usize,
     /// How long an idle connection is kept. Default 60 s.
     pub idle_timeout: Duration,
+    /// When requests are sent again.
+    pub retry: RetryConfig,
+    /// How many are sent again.
+    pub retry_budget: RetryBudgetConfig,
+    /// When none is sent. Default never.
+    pub breaker: Option<BreakerConfig>,
+    /// How many are sent at once. Default all.
+    pub concurrency: Option<ConcurrencyConfig>,
 }
 
 /// Which version of HTTP is spoken to an upstream.

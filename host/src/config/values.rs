@@ -90,7 +90,7 @@ where
 }
 
 /// One of a few words.
-fn one_of<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, Refusal> {
+pub(super) fn one_of<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, Refusal> {
     if let Some(&(_, value)) = words.iter().find(|(word, _)| *word == text) {
         return Ok(value);
     }

@@ -15,7 +15,8 @@ use http_body_util::BodyExt;
 use crate::body::{Body, Tap};
 use crate::config::MirrorConfig;
 use crate::telemetry::{MirrorMetrics, MirrorOutcome};
-use crate::upstream::Upstream;
+use crate::types::Importance;
+use crate::upstream::{Sending, Upstream};
 
 /// Bytes of an answer that are read to keep its connection; with more than these it is closed.
 const MAX_ANSWER: usize = 1 << 20;
@@ -161,11 +162,13 @@ impl Copy {
 
 /// Sends a copy and reads its answer to the end. Whether there was one.
 async fn answer(mirror: &Mirror, worker: usize, request: Request<Body>) -> bool {
-    let answer = mirror
-        .upstream
-        .send(worker, request, Some(mirror.timeout))
-        .await;
-    let Ok(answer) = answer else {
+    let sending = Sending {
+        worker,
+        limit: Some(mirror.timeout),
+        importance: Importance::Low,
+        ..Sending::default()
+    };
+    let Ok(answer) = mirror.upstream.send(sending, request).await.answer else {
         return false;
     };
     let mut body = answer.response.into_body();

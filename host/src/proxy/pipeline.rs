@@ -17,7 +17,7 @@ use crate::exchange::Exchange;
 use crate::plugin::{Plugin, Reply, RequestOutcome, ResponseOutcome, Run};
 use crate::router::{Found, Head};
 use crate::types::Source;
-use crate::upstream::{Answer, Upstream, UpstreamError};
+use crate::upstream::{Answer, Sending, Upstream, UpstreamError};
 
 /// An exchange, and what came of a step.
 type Step<T> = (Box<Exchange>, Result<T, ProxyError>);
@@ -181,6 +181,26 @@ fn conclude(mut exchange: Box<Exchange>, outcome: RequestOutcome) -> Step<Respon
     }
 }
 
+/// The request as it goes to an upstream.
+fn outgoing(
+    route: &Route,
+    exchange: &mut Exchange,
+    body: Body,
+) -> Result<Request<Body>, ProxyError> {
+    let mut request = Request::new(body);
+    *request.method_mut() = exchange.request.method.clone();
+    *request.uri_mut() = match &route.path_change {
+        None => exchange.request.uri.clone(),
+        Some(change) => change.apply(exchange)?,
+    };
+    *request.headers_mut() = match route.chain.sees_responses() {
+        true => exchange.request.headers.clone(),
+        false => std::mem::take(&mut exchange.request.headers),
+    };
+    forwarding::forward(exchange, &mut request);
+    Ok(request)
+}
+
 /// Sends the request to an upstream.
 async fn forward(
     view: &View,
@@ -196,41 +216,33 @@ async fn forward(
     {
         timeout = timeout.min(patience);
     }
-    let mut request = Request::new(body);
-    *request.method_mut() = exchange.request.method.clone();
-    *request.uri_mut() = match &route.path_change {
-        None => exchange.request.uri.clone(),
-        Some(change) => match change.apply(&exchange) {
-            Ok(uri) => uri,
-            Err(error) => return (exchange, Err(error)),
-        },
+    let mut request = match outgoing(route, &mut exchange, body) {
+        Ok(request) => request,
+        Err(error) => return (exchange, Err(error)),
     };
-    *request.headers_mut() = match route.chain.sees_responses() {
-        true => exchange.request.headers.clone(),
-        false => std::mem::take(&mut exchange.request.headers),
-    };
-    forwarding::forward(&exchange, &mut request);
-
     exchange.upstream = Some(Arc::clone(upstream.name()));
     let begun = exchange.elapsed();
     let limit = Some(route.patience(begun).min(timeout.saturating_sub(begun)));
     let worker = view.worker.index;
-    let answer = match wish {
-        None => {
-            if let Some(mirror) = &route.mirror {
-                request = mirror.copy(worker, request);
-            }
-            let answer = upstream.send(worker, request, limit).await;
-            answer.map(|answer| hurried(route, exchange.elapsed().saturating_sub(begun), answer))
-        }
-        Some(wish) => {
-            wish.ask(request.headers_mut());
-            Box::pin(upstream.upgrade(worker, request, limit)).await
-        }
+    if let Some(wish) = wish {
+        wish.ask(request.headers_mut());
+    } else if let Some(mirror) = &route.mirror {
+        request = mirror.copy(worker, request);
+    }
+    let sending = Sending {
+        worker,
+        limit,
+        retry: route.retry.as_ref(),
+        upgrade: wish.is_some(),
+        ..Sending::default()
     };
-    exchange.upstream_time = Some(exchange.elapsed().saturating_sub(begun));
-    match answer {
-        Ok(answer) => accept(exchange, answer, wish),
+    let delivered = upstream.send(sending, request).await;
+    exchange.attempts.extend(delivered.attempts);
+    let waited = exchange.elapsed().saturating_sub(begun);
+    exchange.upstream_time = Some(waited);
+    match delivered.answer {
+        Ok(answer) if wish.is_some() => accept(exchange, answer, wish),
+        Ok(answer) => accept(exchange, hurried(route, waited, answer), wish),
         // Over HTTP/2 the stream is reset, whatever was wrong with the body.
         Err(UpstreamError::Closed { .. } | UpstreamError::Protocol { .. })
             if exchange.received() > route.max_request_body =>

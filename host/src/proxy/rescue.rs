@@ -9,7 +9,7 @@ use super::grpc::Code;
 use crate::body::{Body, BodyError};
 use crate::exchange::Exchange;
 use crate::types::Source;
-use crate::upstream::UpstreamError;
+use crate::upstream::{Rejection, UpstreamError};
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
@@ -40,6 +40,7 @@ impl ProxyError {
                 | UpstreamError::ConnectTimeout { .. }
                 | UpstreamError::Refused { .. }
                 | UpstreamError::NoTarget { .. }
+                | UpstreamError::Rejected { .. }
                 | UpstreamError::Plugin(_) => StatusCode::SERVICE_UNAVAILABLE,
                 UpstreamError::ResponseTimeout { .. } => StatusCode::GATEWAY_TIMEOUT,
                 UpstreamError::Closed { .. }
@@ -91,6 +92,12 @@ impl ProxyError {
                 UpstreamError::Closed { .. } => "upstream-closed",
                 UpstreamError::Refused { .. } => "upstream-refused",
                 UpstreamError::NoTarget { .. } => "upstream-no-target",
+                UpstreamError::Rejected { reason, .. } => match reason {
+                    Rejection::BreakerOpen => "upstream-breaker-open",
+                    Rejection::QueueFull | Rejection::QueueTimeout | Rejection::Displaced => {
+                        "upstream-overloaded"
+                    }
+                },
                 UpstreamError::Switched { .. }
                 | UpstreamError::Protocol { .. }
                 | UpstreamError::Framing { .. } => "upstream-protocol-error",
@@ -133,7 +140,8 @@ impl ProxyError {
                 | UpstreamError::Protocol { .. }
                 | UpstreamError::Tls { .. }
                 | UpstreamError::Framing { .. }
-                | UpstreamError::NoTarget { .. },
+                | UpstreamError::NoTarget { .. }
+                | UpstreamError::Rejected { .. },
             ) => false,
         }
     }
@@ -163,6 +171,7 @@ impl ProxyError {
                 | UpstreamError::ConnectTimeout { .. }
                 | UpstreamError::Refused { .. }
                 | UpstreamError::NoTarget { .. } => "The service cannot be reached",
+                UpstreamError::Rejected { .. } => "The service has too much to do",
                 UpstreamError::Plugin(_) => "The gateway cannot serve this request",
                 UpstreamError::ResponseTimeout { .. } => "The service did not answer in time",
                 UpstreamError::Tls { .. } => "The service cannot be trusted",
@@ -216,6 +225,12 @@ impl ProxyError {
                 UpstreamError::Refused { .. } | UpstreamError::NoTarget { .. } => {
                     Some("destination_unavailable")
                 }
+                UpstreamError::Rejected { reason, .. } => match reason {
+                    Rejection::BreakerOpen => Some("destination_unavailable"),
+                    Rejection::QueueFull | Rejection::QueueTimeout | Rejection::Displaced => {
+                        Some("connection_limit_reached")
+                    }
+                },
                 UpstreamError::Switched { .. } => Some("http_upgrade_failed"),
                 UpstreamError::Protocol { .. } | UpstreamError::Framing { .. } => {
                     Some("http_protocol_error")
@@ -264,6 +279,7 @@ fn grpc_code(error: &ProxyError) -> Code {
             | UpstreamError::Tls { .. }
             | UpstreamError::Refused { .. }
             | UpstreamError::NoTarget { .. }
+            | UpstreamError::Rejected { .. }
             | UpstreamError::Plugin(_)
             | UpstreamError::Closed { .. } => Code::Unavailable,
         },

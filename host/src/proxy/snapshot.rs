@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::mirror::Mirror;
 use super::rewrite::{PathChange, Redirect};
 use super::split::Split;
+use crate::config::RetryConfig;
 use crate::plugin::{Chain, Plugin, Worker};
 use crate::router::Router;
 use crate::telemetry::ExchangeRecorder;
@@ -39,6 +40,8 @@ pub struct Route {
     pub path_change: Option<PathChange>,
     /// Who gets copies of requests.
     pub mirror: Option<Arc<Mirror>>,
+    /// When requests are sent again, where that is not for the upstream to say.
+    pub retry: Option<RetryConfig>,
     /// From the request's head to the response's head.
     pub timeout: Duration,
     /// For the next bytes of a response, where that is less than the upstream's.

@@ -25,6 +25,7 @@ pub(super) fn route(hosts: &[&str], path: &str, methods: &[Method]) -> RouteConf
         path_change: None,
         canary: Vec::new(),
         mirror: None,
+        retry: None,
         origin: OriginConfig::Upstream("upstream".into()),
         timeout: Duration::from_secs(60),
         read_timeout: None,

@@ -5,6 +5,7 @@
 //! the status code, and so the number of series is bounded by the configuration.
 
 mod handles;
+mod protection;
 mod vocabulary;
 
 use std::collections::{BTreeMap, HashMap};
@@ -18,6 +19,7 @@ use prometheus::{
 
 use super::plugin_metrics::{GuestMetrics, GuestRegistry};
 pub use handles::{ListenerMetrics, MirrorMetrics, PluginMetrics, RouteMetrics, UpstreamMetrics};
+pub use protection::ProtectionMetrics;
 pub use vocabulary::{
     ConnectionRefusal, HandshakeOutcome, MirrorOutcome, PluginOutcome, PluginPhase, ReloadOutcome,
 };
@@ -37,6 +39,7 @@ pub struct Metrics {
     routes: Named<RouteMetrics>,
     plugins: Named<PluginMetrics>,
     upstreams: Named<UpstreamMetrics>,
+    protections: Named<ProtectionMetrics>,
     listeners: Named<ListenerMetrics>,
     guests: GuestRegistry,
     config_reloads: IntCounterVec,
@@ -87,6 +90,7 @@ impl Metrics {
             routes: Named::default(),
             plugins: Named::default(),
             upstreams: Named::default(),
+            protections: Named::default(),
             listeners: Named::default(),
             guests: GuestRegistry::default(),
             config_reloads,
@@ -218,6 +222,51 @@ impl Metrics {
         })
     }
 
+    /// The handle of what protects an upstream.
+    #[must_use]
+    pub fn protection(&self, upstream: &str) -> Arc<ProtectionMetrics> {
+        self.named(&self.protections, upstream, || {
+            let upstream = [("upstream", upstream)];
+            ProtectionMetrics::new(
+                counters(
+                    "postern_upstream_retries_total",
+                    "Requests that were sent to an upstream once more, by what was wrong before.",
+                    &upstream,
+                    &["reason"],
+                ),
+                counter(
+                    "postern_upstream_retry_budget_exhausted_total",
+                    "Requests that would have been sent once more, had there not been too many of them.",
+                    &upstream,
+                ),
+                counters(
+                    "postern_upstream_rejected_total",
+                    "Requests that were not sent: breaker-open, queue-full, queue-timeout, displaced.",
+                    &upstream,
+                    &["reason"],
+                ),
+                gauges(
+                    "postern_upstream_breaker",
+                    "1 for the state that the circuit breaker is in.",
+                    &upstream,
+                    &["state"],
+                ),
+                counters(
+                    "postern_upstream_breaker_changes_total",
+                    "Changes of the circuit breaker, by its new state.",
+                    &upstream,
+                    &["state"],
+                ),
+                gauges(
+                    "postern_upstream_concurrency",
+                    "Where requests are limited: most at once, those under way, and those that wait.",
+                    &upstream,
+                    &["of"],
+                ),
+            )
+        })
+    }
+
     /// The handle of a listener.
     #[must_use]
     pub fn listener(&self, name: &str) -> Arc<ListenerMetrics> {
@@ -270,6 +319,7 @@ impl Metrics {
     /// Removes the series of an upstream.
     pub fn forget_upstream(&self, name: &str) {
         self.forget(&self.upstreams, name);
+        self.forget(&self.protections, name);
     }
 
     /// Removes the series of a listener.

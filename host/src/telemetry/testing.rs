@@ -74,6 +74,7 @@ pub(super) fn exchange(clock: &Clock) -> Exchange {
         grpc_status: None,
         upstream: Some("orders".into()),
         target: Some("127.0.0.1:7001".into()),
+        attempts: Vec::new(),
         upstream_time: Some(Duration::from_micros(1_002)),
         status: Some(200),
         source: Some(Source::Upstream),

@@ -4,6 +4,7 @@ use std::error::Error as StdError;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::protection::Rejection;
 use crate::body::BodyError;
 
 /// Why an upstream gave no response. Details are for the log.
@@ -72,6 +73,14 @@ pub enum UpstreamError {
     NoTarget {
         /// The upstream.
         upstream: Arc<str>,
+    },
+    /// It was not sent, to protect the service or those who wait for it.
+    #[error("the request was not sent to upstream {upstream:?}: {}", reason.as_str())]
+    Rejected {
+        /// The upstream.
+        upstream: Arc<str>,
+        /// Why.
+        reason: Rejection,
     },
     /// A plugin that the request body passes through failed.
     #[error("plugin {0:?} failed on the request body")]

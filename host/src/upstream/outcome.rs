@@ -56,7 +56,21 @@ impl Outcome {
             UpstreamError::ResponseTimeout { .. } => Self::Timeout,
             UpstreamError::Plugin(_)
             | UpstreamError::RequestBody { .. }
-            | UpstreamError::NoTarget { .. } => Self::Unrelated,
+            | UpstreamError::NoTarget { .. }
+            | UpstreamError::Rejected { .. } => Self::Unrelated,
+        }
+    }
+
+    /// The word for metrics: an answer is named by its status elsewhere.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Answered { .. } => "status",
+            Self::ConnectFailure => "connect-failure",
+            Self::Refused => "refused-stream",
+            Self::Reset => "reset",
+            Self::Timeout => "timeout",
+            Self::Unrelated => "unrelated",
         }
     }
 

@@ -63,6 +63,7 @@ impl Checker<'_> {
             plugins,
             canary: self.canaries(table),
             mirror: self.mirror(table),
+            retry: self.retry(place, &file.retry),
             timeout: self.duration(
                 place,
                 &file.timeout,

@@ -68,6 +68,10 @@ impl Checker<'_> {
                 default::DEFAULT_UPSTREAM_IDLE_TIMEOUT,
                 TIMEOUT,
             ),
+            retry: self.retry(place, &file.retry).unwrap_or_default(),
+            retry_budget: self.retry_budget(place, &file.retry_budget, &file.retry_budget_min),
+            breaker: self.breaker(place, &file.breaker),
+            concurrency: self.concurrency(place, &file.concurrency),
         }
     }
 }

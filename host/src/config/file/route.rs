@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::Field;
+use super::{Field, RetryFile};
 use crate::config::address::Host;
 use crate::config::condition::{ConditionValue, HeaderKey};
 use crate::config::path::{PathPattern, PathRegex};
@@ -53,6 +53,8 @@ pub(in crate::config) struct RouteFile {
     pub(in crate::config) canary: Field<Vec<Spanned<CanaryFile>>>,
     /// Requests that are also sent elsewhere.
     pub(in crate::config) mirror: Field<MirrorFile>,
+    /// When requests are sent again.
+    pub(in crate::config) retry: Field<RetryFile>,
     /// From the request's head to the response's head.
     pub(in crate::config) timeout: Field<DurationText>,
     /// Protocols that a client may change to.

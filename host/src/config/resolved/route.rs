@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Position, UpgradeProtocol};
+use super::{Position, RetryConfig, UpgradeProtocol};
 use crate::config::template::Template;
 
 /// `[[route]]`
@@ -34,6 +34,8 @@ pub struct RouteConfig {
     pub canary: Vec<CanaryConfig>,
     /// Requests that another upstream gets a copy of.
     pub mirror: Option<MirrorConfig>,
+    /// When requests are sent again. Default what the upstream has.
+    pub retry: Option<RetryConfig>,
     /// From the request's head to the response's head. Default 60 s.
     pub timeout: Duration,
     /// Protocols that a client may change to. Default none.

@@ -3,7 +3,7 @@
 use std::fmt::{self, Write};
 use std::time::{Duration, UNIX_EPOCH};
 
-use crate::exchange::Exchange;
+use crate::exchange::{Attempt, Exchange};
 use crate::types::{RequestId, Source};
 
 /// The status of an exchange whose client went away before there was an answer: the word of nginx, known to tools.
@@ -65,6 +65,17 @@ impl<'a> Line<'a> {
         if let Some(status) = exchange.grpc_status {
             write!(out, ",\"grpc_status\":{status}")?;
         }
+        for (index, attempt) in exchange.attempts.iter().enumerate() {
+            out.push_str(if index == 0 { ",\"attempts\":[" } else { "," });
+            out.push_str("{\"target\":");
+            quoted(out, &attempt.target)?;
+            out.push_str(",\"outcome\":");
+            quoted(out, &attempt.outcome)?;
+            write!(out, ",\"ms\":{}}}", Millis(attempt.took))?;
+        }
+        if !exchange.attempts.is_empty() {
+            out.push(']');
+        }
         out.push_str(if exchange.complete {
             "}"
         } else {
@@ -102,6 +113,15 @@ impl<'a> Line<'a> {
         }
         if let Some(status) = exchange.grpc_status {
             write!(out, " grpc_status={status}")?;
+        }
+        for attempt in &exchange.attempts {
+            let Attempt {
+                target,
+                outcome,
+                took,
+            } = attempt;
+            out.push_str(" attempt=");
+            word(out, &format!("{target}:{outcome}:{}ms", Millis(*took)))?;
         }
         if !exchange.complete {
             out.push_str(" aborted");

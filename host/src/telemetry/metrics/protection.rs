@@ -1,0 +1,86 @@
+//! What an upstream's retries, breaker and limit do.
+
+use prometheus::core::Collector;
+use prometheus::{IntCounter, IntCounterVec, IntGaugeVec};
+
+use super::Handle;
+
+/// The metrics of what protects an upstream.
+#[derive(Debug)]
+pub struct ProtectionMetrics {
+    retries: IntCounterVec,
+    exhausted: IntCounter,
+    rejected: IntCounterVec,
+    breaker: IntGaugeVec,
+    breaker_changes: IntCounterVec,
+    concurrency: IntGaugeVec,
+}
+
+impl ProtectionMetrics {
+    pub(super) fn new(
+        retries: IntCounterVec,
+        exhausted: IntCounter,
+        rejected: IntCounterVec,
+        breaker: IntGaugeVec,
+        breaker_changes: IntCounterVec,
+        concurrency: IntGaugeVec,
+    ) -> Self {
+        Self {
+            retries,
+            exhausted,
+            rejected,
+            breaker,
+            breaker_changes,
+            concurrency,
+        }
+    }
+
+    /// A request was sent once more, for a reason from a fixed list of words.
+    pub fn repeated(&self, reason: &'static str) {
+        self.retries.with_label_values(&[reason]).inc();
+    }
+
+    /// A request was not sent once more because the budget is used up.
+    pub fn budget_exhausted(&self) {
+        self.exhausted.inc();
+    }
+
+    /// A request was not sent at all, for a reason from a fixed list of words.
+    pub fn rejected(&self, reason: &'static str) {
+        self.rejected.with_label_values(&[reason]).inc();
+    }
+
+    /// The breaker changed to a state.
+    pub fn breaker_changed(&self, state: &'static str) {
+        self.breaker_changes.with_label_values(&[state]).inc();
+    }
+
+    /// The breaker's state.
+    pub fn breaker_is(&self, state: &'static str) {
+        for known in ["closed", "open", "half-open"] {
+            let value = i64::from(known == state);
+            self.breaker.with_label_values(&[known]).set(value);
+        }
+    }
+
+    /// Most requests at once, those under way, and those that wait.
+    pub fn concurrency_is(&self, limit: usize, taken: usize, waiting: usize) {
+        for (kind, count) in [("limit", limit), ("taken", taken), ("waiting", waiting)] {
+            let value = i64::try_from(count).unwrap_or(i64::MAX);
+            self.concurrency.with_label_values(&[kind]).set(value);
+        }
+    }
+}
+
+impl Handle for ProtectionMetrics {
+    fn collectors(&self) -> Vec<Box<dyn Collector>> {
+        vec![
+            Box::new(self.retries.clone()),
+            Box::new(self.exhausted.clone()),
+            Box::new(self.rejected.clone()),
+            Box::new(self.breaker.clone()),
+            Box::new(self.breaker_changes.clone()),
+            Box::new(self.concurrency.clone()),
+        ]
+    }
+}
