@@ -226,7 +226,8 @@ fn a_problem_found_later_is_shown_at_the_place_of_its_table() {
         .position(|line| line == "[plugin.cors.config]")
         .unwrap();
     let start = format!("everything.toml:{line}:1: plugin.cors.config: unknown origin\n");
-    let quoted = format!("{line} | [plugin.cors.config]\n   | ^^^");
+    let margin = " ".repeat(line.to_string().len());
+    let quoted = format!("{line} | [plugin.cors.config]\n{margin} | ^^^");
     assert!(
         shown.starts_with(&start) && shown.contains(&quoted),
         "{shown}"
