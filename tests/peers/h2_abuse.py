@@ -127,6 +127,20 @@ def rapid_reset(address):
     return client
 
 
+def patient_reset(address):
+    """Takes each request back when the server has surely seen it."""
+    client = Client(address)
+    for stream in range(1, 601, 2):
+        client.get(stream, path="/slow")
+        client.frames(PingFrame(0, opaque_data=stream.to_bytes(8, "big")))
+        client.read(lambda c: c.acknowledged * 2 > stream)
+        client.frames(RstStreamFrame(stream, error_code=8))
+        if client.closed:
+            break
+    client.read(patience=1.0)
+    return client
+
+
 def pings(address):
     client = Client(address)
     flood(client, lambda _: [PingFrame(0, opaque_data=b"12345678")])
@@ -180,6 +194,24 @@ def large_continuations(address):
     client.frames(client.headers(1, [(":method", "GET")], flags=()))
     block = Encoder().encode([("x", "y" * 8000)], huffman=False)
     flood(client, lambda _: [ContinuationFrame(1, block)])
+    return client
+
+
+def many_continuations(address):
+    """Requests whose heads come in many small pieces, each within what one head may be."""
+    client = Client(address)
+    for stream in range(1, 2 * FLOOD, 2):
+        block = client.encoder.encode(pseudo(), huffman=False)
+        client.frames(
+            HeadersFrame(stream, block[:1], flags=["END_STREAM"]),
+            ContinuationFrame(stream, block[1:2]),
+            ContinuationFrame(stream, block[2:3]),
+            ContinuationFrame(stream, block[3:], flags=["END_HEADERS"]),
+        )
+        client.read(lambda c: len(c.statuses) * 2 > stream)
+        if client.closed or stream > 1_000:
+            break
+    client.read(patience=1.0)
     return client
 
 
@@ -238,6 +270,7 @@ def frame(build):
 
 CASES = {
     "rapid-reset": rapid_reset,
+    "patient-reset": patient_reset,
     "pings": pings,
     "settings": settings,
     "priorities": priorities,
@@ -245,6 +278,7 @@ CASES = {
     "window-updates": window_updates,
     "unknown-frames": unknown_frames,
     "continuations": continuations,
+    "many-continuations": many_continuations,
     "large-continuations": large_continuations,
     "too-many-streams": too_many_streams,
     "stalled-window": stalled_window,

@@ -113,8 +113,12 @@ fn measure(bytes: &[u8]) -> Result<Extent, HeaderError> {
 fn parse(header: &[u8]) -> Result<Option<Endpoints>, HeaderError> {
     let malformed = |error: &dyn std::fmt::Display| HeaderError::Malformed(error.to_string());
     if !header.starts_with(SIGNATURE) {
-        let header = v1::Header::try_from(header).map_err(|error| malformed(&error))?;
-        return Ok(match header.addresses {
+        let said = v1::Header::try_from(header).map_err(|error| malformed(&error))?;
+        // The parser takes `+443` for a port.
+        if said.addresses != v1::Addresses::Unknown && header.contains(&b'+') {
+            return Err(malformed(&"a port has a sign"));
+        }
+        return Ok(match said.addresses {
             v1::Addresses::Tcp4(said) => Some(Endpoints {
                 source: (said.source_address, said.source_port).into(),
                 destination: (said.destination_address, said.destination_port).into(),
@@ -297,6 +301,10 @@ mod tests {
             ),
             (
                 b"PROXY TCP4 192.0.2.1 10.0.0.1 4711 0443\r\n".to_vec(),
+                "malformed",
+            ),
+            (
+                b"PROXY TCP4 192.0.2.1 10.0.0.1 4711 +443\r\n".to_vec(),
                 "malformed",
             ),
             (

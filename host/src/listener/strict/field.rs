@@ -54,9 +54,10 @@ pub(super) fn is_target(bytes: &[u8]) -> bool {
 /// # Errors
 /// In words, what is wrong with it.
 pub(super) fn split(line: &[u8]) -> Result<(&[u8], &[u8]), &'static str> {
-    let colon = memchr::memchr(b':', line).ok_or("A header line has no colon")?;
-    let (name, value) = line.split_at(colon);
-    if !is_token(name) {
+    // Where the name ends is looked for only once: what ends it must be the colon.
+    let end = line.iter().position(|byte| !TOKEN[usize::from(*byte)]);
+    let (name, value) = line.split_at(end.ok_or("A header line has no colon")?);
+    if name.is_empty() || !value.starts_with(b":") {
         // Among others: a folded line, and a space before the colon.
         return Err("A header name is not valid");
     }

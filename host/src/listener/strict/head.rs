@@ -64,7 +64,15 @@ impl Head {
     /// Why a head that is too large is refused, by the line that it grew too large in.
     pub(super) fn too_large(&self, line: &[u8]) -> Refusal {
         match self.begun {
-            false if line.contains(&b' ') => Refusal::TargetTooLong,
+            // However much of the line has come: a method that ends.
+            false
+                if line
+                    .iter()
+                    .take(LONGEST_METHOD + 1)
+                    .any(|byte| *byte == b' ') =>
+            {
+                Refusal::TargetTooLong
+            }
             _ => Refusal::HeadTooLarge,
         }
     }
