@@ -78,8 +78,12 @@ async fn attack(path: &str, clients: u32, attack: &[&str]) {
     // What is left may be its own probe, and the neighbour.
     eventually!(open().await, |open| open.is_some_and(|open| open <= 2.0));
     let said = attacker.await.expect("no panic").stdout;
-    assert!(said.contains("service available"), "{said}");
-    assert!(said.contains("YES") && !said.contains("NO\n"), "{said}");
+    // It says so every few seconds.
+    let said_so = said.matches("service available").count();
+    assert!(
+        said_so > 0 && said.matches("YES").count() == said_so,
+        "{said}"
+    );
 }
 
 #[tokio::test]
