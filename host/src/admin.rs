@@ -17,6 +17,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
 use tokio::net::TcpListener;
 
+use crate::upstream::discovery::DiscoveryReport;
+
 /// Nobody who means well takes longer to ask.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(100);
@@ -36,6 +38,8 @@ pub struct Report {
     pub config_problem: Option<String>,
     /// Why changed plugins were refused.
     pub plugin_problems: BTreeMap<String, String>,
+    /// Where the targets of upstreams come from that list none.
+    pub discovery: BTreeMap<String, DiscoveryReport>,
 }
 
 /// Where the answers come from.

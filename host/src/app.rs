@@ -19,6 +19,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 pub use inspect::{Inspection, check, inspect, router};
@@ -38,6 +39,7 @@ use crate::listener::{ListenError, Passed};
 use crate::plugin::{Engine, EngineError};
 use crate::shutdown::{self, Drain, DrainSignal};
 use crate::telemetry::{AccessLog, Metrics};
+use crate::upstream::Dns;
 
 /// How often what is over is forgotten: idle connections, ended windows.
 const SWEEP: Duration = Duration::from_secs(5);
@@ -123,11 +125,11 @@ impl Gateway {
         inheritance: &mut Inheritance,
     ) -> Result<Self, StartError> {
         let control = control_runtime()?;
-        let (builder, workers) = builder(&config, metrics)?;
+        let (builder, workers) = builder(&config, metrics, control.handle())?;
         let (server, admin) = (config.server.clone(), config.admin.clone());
         let seen = reload::look(&config);
         let generation = control
-            .block_on(builder.build(config, None))
+            .block_on(builder.begin(config, None))
             .map_err(StartError::Config)?;
 
         let (senders, receivers): (Vec<_>, Vec<_>) =
@@ -304,7 +306,11 @@ fn control_runtime() -> Result<tokio::runtime::Runtime, StartError> {
         .map_err(StartError::Thread)
 }
 
-fn builder(config: &Config, metrics: Arc<Metrics>) -> Result<(Arc<Builder>, usize), StartError> {
+fn builder(
+    config: &Config,
+    metrics: Arc<Metrics>,
+    control: &Handle,
+) -> Result<(Arc<Builder>, usize), StartError> {
     let access_log = Arc::new(
         AccessLog::open(&config.access_log, &metrics).map_err(|source| {
             let file = config.access_log.file.clone();
@@ -314,7 +320,9 @@ fn builder(config: &Config, metrics: Arc<Metrics>) -> Result<(Arc<Builder>, usiz
     );
     let engine = Engine::new(&config.engine)?;
     let workers = config.server.workers;
-    let builder = Builder::new(engine, metrics, access_log, Clock::system(), workers);
+    let dns = Arc::new(Dns::new(&config.dns, control.clone()));
+    let clock = Clock::system();
+    let builder = Builder::new(engine, metrics, access_log, clock, (workers, dns));
     Ok((Arc::new(builder), workers))
 }
 
@@ -424,6 +432,7 @@ impl admin::Source for AdminSource {
             listeners: addresses
                 .map(|(name, address)| (name.to_string(), address.to_string()))
                 .collect(),
+            discovery: self.builder.discoveries.report(),
             ..self.status.report()
         }
     }

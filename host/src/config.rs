@@ -8,6 +8,7 @@ mod address;
 mod check;
 mod condition;
 pub mod defaults;
+mod discovery;
 mod document;
 mod entry;
 mod error;
@@ -20,6 +21,7 @@ mod resolved;
 mod secret;
 mod suggest;
 mod tables;
+mod target_list;
 mod template;
 mod text;
 pub mod tls;
@@ -34,9 +36,10 @@ pub use error::{Problem, Problems};
 pub use regex::{MAX_REGEX_SIZE, whole_regex};
 pub use resolved::*;
 pub use secret::Secret;
+pub use target_list::{ListedTarget, target_list};
 pub use template::{Part, Template};
 pub use text::Texts;
-pub use tls::{CertificateConfig, ClientAuth, ListenTlsConfig, TargetTls, TlsVersion};
+pub use tls::{CertificateConfig, ClientAuth, ListenTlsConfig, TargetTls, TlsVersion, UpstreamTls};
 
 use error::Report;
 

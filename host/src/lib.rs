@@ -29,3 +29,4 @@ pub mod exchange;
 mod fuzz;
 pub mod shutdown;
 pub mod types;
+pub mod watch;

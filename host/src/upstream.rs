@@ -2,10 +2,14 @@
 
 mod adaptive;
 mod attempts;
+mod backoff;
 mod balance;
 mod breaker;
 mod budget;
 mod delivery;
+mod dial;
+pub mod discovery;
+mod dns;
 mod error;
 mod framing;
 mod health;
@@ -27,6 +31,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use http::{Request, Response};
 
+pub use dns::Dns;
 pub use error::UpstreamError;
 pub use health::Exclusion;
 pub use outcome::Outcome;
@@ -62,6 +67,7 @@ pub struct Upstream {
     protection: Arc<Protection>,
     workers: usize,
     clock: Clock,
+    dns: Arc<Dns>,
 }
 
 /// How a request is sent.
@@ -114,6 +120,7 @@ impl Upstreams {
         workers: usize,
         clock: &Clock,
         metrics: &Metrics,
+        dns: &Arc<Dns>,
     ) -> Self {
         let previous = previous.iter().flat_map(|previous| &previous.0);
         let previous: HashMap<&str, &Arc<Upstream>> = previous
@@ -126,8 +133,8 @@ impl Upstreams {
             let set = TargetSet::new(
                 &config.targets,
                 kept.as_deref().map(|set| &**set),
-                workers,
-                clock,
+                (workers, clock),
+                dns,
             );
             Arc::new(Upstream {
                 set: ArcSwap::from_pointee(set),
@@ -139,6 +146,7 @@ impl Upstreams {
                 },
                 workers,
                 clock: clock.clone(),
+                dns: Arc::clone(dns),
                 config: config.clone(),
             })
         };
@@ -193,7 +201,8 @@ impl Upstream {
     /// From here on these are its targets. Those that it had already stay as they are, with their connections and their
     /// health. Those that are gone get no new requests, and end those that they have.
     pub fn replace_targets(&self, targets: &[TargetConfig]) {
-        self.change(|set| TargetSet::new(targets, Some(set), self.workers, &self.clock));
+        let with = (self.workers, &self.clock);
+        self.change(|set| TargetSet::new(targets, Some(set), with, &self.dns));
     }
 
     /// Excludes one of its targets, or does so no more, and plans picks without it or with it.

@@ -15,6 +15,7 @@ const FLOORS: [&[&str]; 7] = [
         "fuzz",
         "shutdown",
         "types",
+        "watch",
     ],
     &["config"],
     &["telemetry"],

@@ -11,6 +11,8 @@
 )]
 
 pub mod client;
+pub mod dialogue;
+pub mod dnsmasq;
 pub mod eventually;
 pub mod gateway;
 pub mod golden;
@@ -26,6 +28,8 @@ pub mod upstream;
 mod wire;
 
 pub use client::{Answer, Call, Connection};
+pub use dialogue::{Dialogue, Question};
+pub use dnsmasq::Dnsmasq;
 pub use gateway::Gateway;
 pub use raw::{ByHand, Raw};
 pub use upstream::{Gate, Script, Upstream, reply};

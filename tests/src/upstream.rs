@@ -9,7 +9,7 @@ use std::time::Duration;
 use socket2::{Domain, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::wire::{self, BodyReader};
 
@@ -66,6 +66,34 @@ impl Upstream {
     /// Starts a service. It stops when it is dropped.
     pub fn start(handler: impl Fn(&Received) -> Script + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
+        Self::serve(listener, handler)
+    }
+
+    /// Services on addresses of their own, 127.0.0.2 and those after it, but on one port: each says its text.
+    pub fn on_one_port<const N: usize>(texts: [&'static str; N]) -> [Self; N] {
+        let bind =
+            |last: usize, port: u16| TcpListener::bind(format!("127.0.0.{}:{port}", last + 2));
+        let all = || -> Option<Vec<TcpListener>> {
+            let first = bind(0, 0).ok()?;
+            let port = first.local_addr().ok()?.port();
+            let others = (1..N).map(|last| bind(last, port).ok());
+            std::iter::once(Some(first)).chain(others).collect()
+        };
+        // A port that is free at one address may be taken at another.
+        let listeners = (0..20)
+            .find_map(|_| all())
+            .expect("some port is free everywhere");
+        let mut services = listeners
+            .into_iter()
+            .zip(texts)
+            .map(|(listener, text)| Self::serve(listener, move |_| reply(200).body(text).into()));
+        std::array::from_fn(|_| services.next().expect("there are as many"))
+    }
+
+    fn serve(
+        listener: TcpListener,
+        handler: impl Fn(&Received) -> Script + Send + Sync + 'static,
+    ) -> Self {
         listener
             .set_nonblocking(true)
             .expect("sockets can be non-blocking");
@@ -174,8 +202,12 @@ enum Step {
     Wait(Gate),
     Pause(Duration),
     UntilHungUp,
+    Feed(Feed),
     Close,
 }
+
+/// What a test sends later.
+type Feed = Arc<tokio::sync::Mutex<mpsc::UnboundedReceiver<Vec<u8>>>>;
 
 impl Script {
     /// Does not read the request's body before it answers.
@@ -226,6 +258,12 @@ impl Script {
         self.then(Step::UntilHungUp)
     }
 
+    /// Sends what the test says, until it has no more to say.
+    #[must_use]
+    pub fn feed(self, bytes: mpsc::UnboundedReceiver<Vec<u8>>) -> Self {
+        self.then(Step::Feed(Arc::new(tokio::sync::Mutex::new(bytes))))
+    }
+
     /// Closes the connection.
     #[must_use]
     pub fn close(self) -> Self {
@@ -270,21 +308,27 @@ impl Reply {
         self.body = body.into();
         self
     }
-}
 
-impl From<Reply> for Script {
-    fn from(reply: Reply) -> Self {
-        let Reply {
+    /// As it goes over the wire.
+    #[must_use]
+    pub fn bytes(self) -> Vec<u8> {
+        let Self {
             status,
             headers,
             body,
-        } = reply;
+        } = self;
         let length = match status {
             204 | 304 => String::new(),
             _ => format!("content-length: {}\r\n", body.len()),
         };
         let head = format!("HTTP/1.1 {status} Status\r\n{headers}{length}\r\n");
-        Self::after_body().send([head.as_bytes(), &body].concat())
+        [head.as_bytes(), &body].concat()
+    }
+}
+
+impl From<Reply> for Script {
+    fn from(reply: Reply) -> Self {
+        Self::after_body().send(reply.bytes())
     }
 }
 
@@ -409,6 +453,22 @@ impl Talk<'_> {
                 Step::UntilHungUp => {
                     while self.stream.read_buf(self.buffer).await.unwrap_or(0) > 0 {}
                     return Outcome::HungUp;
+                }
+                Step::Feed(feed) => {
+                    let mut feed = feed.lock().await;
+                    loop {
+                        let bytes = tokio::select! {
+                            bytes = feed.recv() => bytes,
+                            read = self.stream.read_buf(self.buffer) => match read {
+                                Ok(1..) => continue,
+                                Ok(0) | Err(_) => return Outcome::HungUp,
+                            },
+                        };
+                        let Some(bytes) = bytes else { break };
+                        if self.stream.write_all(&bytes).await.is_err() {
+                            return Outcome::HungUp;
+                        }
+                    }
                 }
                 Step::Close => return Outcome::Close,
             }

@@ -13,7 +13,8 @@ use crate::plugin::{Code, Engine, LoadError, Plugin, Services};
 use crate::proxy::Snapshot;
 use crate::router::Router;
 use crate::telemetry::{AccessLog, ExchangeRecorder, Metrics};
-use crate::upstream::Upstreams;
+use crate::upstream::discovery::{Discoveries, Prepared};
+use crate::upstream::{Dns, Upstreams};
 
 /// What outlives configurations, and makes snapshots of them.
 pub(super) struct Builder {
@@ -23,6 +24,8 @@ pub(super) struct Builder {
     pub(super) state: Arc<State>,
     pub(super) clock: Clock,
     pub(super) workers: usize,
+    pub(super) dns: Arc<Dns>,
+    pub(super) discoveries: Discoveries,
     codes: Mutex<HashMap<PathBuf, Code>>,
 }
 
@@ -31,6 +34,7 @@ pub(super) struct Generation {
     pub(super) config: Arc<Config>,
     pub(super) services: Services,
     pub(super) snapshot: Arc<Snapshot>,
+    pub(super) sources: Prepared,
 }
 
 impl Builder {
@@ -39,9 +43,10 @@ impl Builder {
         metrics: Arc<Metrics>,
         access_log: Arc<AccessLog>,
         clock: Clock,
-        workers: usize,
+        (workers, dns): (usize, Arc<Dns>),
     ) -> Self {
         let state = Arc::new(State::new(clock.clone()));
+        let discoveries = Discoveries::new(Arc::clone(&dns), clock.clone(), Arc::clone(&metrics));
         Self {
             engine,
             metrics,
@@ -49,14 +54,28 @@ impl Builder {
             state,
             clock,
             workers,
+            dns,
+            discoveries,
             codes: Mutex::default(),
         }
     }
 
-    /// Makes a snapshot of a configuration. Code and connections that `previous` has too are kept.
+    /// Makes a snapshot of a configuration that is to serve, with the targets that its sources find.
+    pub(super) async fn begin(
+        &self,
+        config: Config,
+        previous: Option<&Generation>,
+    ) -> Result<Generation, Problems> {
+        let sources = self.discoveries.prepare(&config.upstreams).await;
+        self.build(config, sources, previous).await
+    }
+
+    /// Makes a snapshot of a configuration, with the targets that `sources` know. Code and connections that `previous` has
+    /// too are kept.
     pub(super) async fn build(
         &self,
         config: Config,
+        sources: Prepared,
         previous: Option<&Generation>,
     ) -> Result<Generation, Problems> {
         let config = Arc::new(config);
@@ -89,11 +108,12 @@ impl Builder {
         let before = previous.map(|generation| &generation.snapshot);
         let kept = before.map(|snapshot| &*snapshot.upstreams);
         let upstreams = Arc::new(Upstreams::new(
-            &config.upstreams,
+            &sources.fill(&config.upstreams),
             kept,
             self.workers,
             &self.clock,
             &self.metrics,
+            &self.dns,
         ));
         let generation = before.map_or(1, |snapshot| snapshot.generation + 1);
         let snapshot = self.assemble(&config, generation, router, upstreams, plugins);
@@ -101,6 +121,7 @@ impl Builder {
             config,
             services,
             snapshot: Arc::new(snapshot),
+            sources,
         })
     }
 
@@ -145,11 +166,14 @@ impl Builder {
             config,
             services: current.services.clone(),
             snapshot: Arc::new(snapshot),
+            sources: current.sources.clone(),
         })
     }
 
-    /// Brings the metrics in line with the generation that serves from now on.
+    /// Brings metrics and discovery in line with the generation that serves from now on.
     pub(super) fn published(&self, generation: &Generation, previous: Option<&Generation>) {
+        self.discoveries
+            .publish(&generation.sources, &generation.snapshot.upstreams);
         self.metrics
             .set_config_generation(generation.snapshot.generation);
         for plugin in &generation.snapshot.plugins {

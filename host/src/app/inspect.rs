@@ -7,6 +7,7 @@ use crate::config::{Config, Problems};
 use crate::proxy::Snapshot;
 use crate::router::Router;
 use crate::telemetry::Metrics;
+use crate::upstream::discovery::Prepared;
 
 /// A configuration, and what would serve it.
 pub struct Inspection {
@@ -22,8 +23,9 @@ pub struct Inspection {
 /// Everything that is wrong with the configuration.
 pub fn inspect(config: Config) -> Result<Inspection, StartError> {
     let control = control_runtime()?;
-    let (builder, _) = builder(&config, Arc::new(Metrics::new()))?;
-    let generation = control.block_on(builder.build(config, None));
+    let (builder, _) = builder(&config, Arc::new(Metrics::new()), control.handle())?;
+    // Nobody is asked for targets: a check must not depend on who is there.
+    let generation = control.block_on(builder.build(config, Prepared::default(), None));
     let generation = generation.map_err(StartError::Config)?;
     Ok(Inspection {
         config: generation.config,

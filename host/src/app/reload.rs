@@ -1,15 +1,10 @@
 //! Hot reload: files that changed become a new snapshot, or an error in the log while the old one serves on.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
 
-use notify::event::ModifyKind;
-use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 
 use super::build::{Builder, Generation};
 use super::inheritance::Inheritance;
@@ -20,13 +15,7 @@ use super::worker::Views;
 use crate::config::{self, Config, Problem, Problems};
 use crate::listener::ListenError;
 use crate::telemetry::ReloadOutcome;
-
-/// After the last change: writers seldom write once.
-const SETTLE: Duration = Duration::from_millis(200);
-/// A directory that is never quiet must not starve reloads.
-const SETTLE_CAP: Duration = Duration::from_secs(1);
-/// For file systems that do not notify, and directories that came back.
-const POLL: Duration = Duration::from_secs(5);
+use crate::watch::{FileWatch, POLL};
 
 /// Files, and the hashes of what is in them; none where there is nothing to read.
 pub(super) type Seen = BTreeMap<PathBuf, Option<blake3::Hash>>;
@@ -42,9 +31,6 @@ enum Cause {
     Poll,
 }
 
-/// Names of files whose content matters. Others may be written beside them all the time, such as an access log.
-type Names = Arc<Mutex<BTreeSet<OsString>>>;
-
 /// Replaces generations.
 pub(super) struct Reloader {
     builder: Arc<Builder>,
@@ -54,8 +40,6 @@ pub(super) struct Reloader {
     current: Generation,
     /// The files as they were when they were last looked at.
     seen: Seen,
-    watching: BTreeSet<PathBuf>,
-    names: Names,
     /// Why the configuration on disk does not serve, if it does not.
     refused: Option<String>,
 }
@@ -77,32 +61,21 @@ impl Reloader {
             listeners,
             current,
             seen,
-            watching: BTreeSet::new(),
-            names: Names::default(),
             refused: None,
         }
     }
 
     /// Watches the files until the process ends. `demands` are reloads that somebody asked for (SIGHUP).
     pub(super) async fn run(mut self, mut demands: mpsc::Receiver<()>) {
-        let (events, mut changes) = mpsc::channel(1);
-        let names = Arc::clone(&self.names);
-        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            if event.is_ok_and(|event| is_relevant(&event, &names)) {
-                // A full channel means that a look is due already.
-                let _ = events.try_send(());
-            }
-        })
-        .inspect_err(|error| tracing::warn!(%error, "files cannot be watched; they are looked at every {POLL:?}"))
-        .ok();
-        self.watch(watcher.as_mut());
+        let mut watch = FileWatch::new();
+        self.follow(&mut watch);
         // What changed before there was a watch.
         self.reload(Cause::Change).await;
         loop {
-            self.watch(watcher.as_mut());
+            self.follow(&mut watch);
             let cause = tokio::select! {
-                Some(()) = changes.recv() => {
-                    settle(&mut changes).await;
+                () = watch.changed() => {
+                    watch.settle().await;
                     Cause::Change
                 }
                 demand = demands.recv() => match demand {
@@ -115,24 +88,9 @@ impl Reloader {
         }
     }
 
-    /// Watches the directories, not the files: renaming a file over another replaces what a watch would hold on to.
-    fn watch(&mut self, watcher: Option<&mut RecommendedWatcher>) {
-        let Some(watcher) = watcher else { return };
+    fn follow(&self, watch: &mut FileWatch) {
         let files = files(&self.current.config);
-        let wanted: BTreeSet<PathBuf> = files.iter().filter_map(|file| directory(file)).collect();
-        *self.names.lock().unwrap_or_else(PoisonError::into_inner) = files
-            .iter()
-            .filter_map(|file| file.file_name())
-            .map(OsString::from)
-            .collect();
-        for directory in &wanted {
-            // Again each time: a directory that was deleted and made anew is another one.
-            let _ = watcher.watch(directory, RecursiveMode::NonRecursive);
-        }
-        for directory in self.watching.difference(&wanted) {
-            let _ = watcher.unwatch(directory);
-        }
-        self.watching = wanted;
+        watch.follow(files.iter().map(PathBuf::as_path));
     }
 
     async fn reload(&mut self, cause: Cause) {
@@ -181,6 +139,7 @@ impl Reloader {
         };
         match built {
             Ok((generation, listeners)) => {
+                self.builder.dns.configure(&generation.config.dns);
                 self.publish(generation);
                 self.listeners.apply(listeners);
                 self.remember();
@@ -200,7 +159,7 @@ impl Reloader {
 
     /// Everything of a configuration that may fail: when it is there, it can be put into force.
     async fn build(&self, config: Config) -> Result<(Generation, Plan), Problems> {
-        let generation = self.builder.build(config, Some(&self.current)).await?;
+        let generation = self.builder.begin(config, Some(&self.current)).await?;
         let config = &generation.config;
         // Whatever was inherited was taken at the start.
         let listeners = self
@@ -329,36 +288,4 @@ pub(super) fn look(config: &Config) -> Seen {
         .into_iter()
         .map(|file| (file.clone(), digest(&file)))
         .collect()
-}
-
-/// Whether an event may be about our files. What is created, renamed or removed may be: a link may lead to it.
-fn is_relevant(event: &notify::Event, names: &Names) -> bool {
-    match event.kind {
-        EventKind::Access(_) => false,
-        EventKind::Modify(ModifyKind::Data(_) | ModifyKind::Metadata(_)) => {
-            let names = names.lock().unwrap_or_else(PoisonError::into_inner);
-            let known = |path: &PathBuf| path.file_name().is_some_and(|name| names.contains(name));
-            event.paths.iter().any(known)
-        }
-        _ => true,
-    }
-}
-
-fn directory(file: &Path) -> Option<PathBuf> {
-    match file.parent() {
-        Some(parent) if parent.as_os_str().is_empty() => Some(PathBuf::from(".")),
-        parent => parent.map(Path::to_path_buf),
-    }
-}
-
-/// Waits until nothing has changed for a while, but not for ever.
-async fn settle(changes: &mut mpsc::Receiver<()>) {
-    let cap = Instant::now() + SETTLE_CAP;
-    loop {
-        let quiet = (Instant::now() + SETTLE).min(cap);
-        tokio::select! {
-            change = changes.recv() => if change.is_none() || Instant::now() >= cap { return },
-            () = tokio::time::sleep_until(quiet) => return,
-        }
-    }
 }

@@ -66,6 +66,7 @@ impl Status {
             plugins: inner.plugins.clone(),
             config_problem: inner.config_problem.clone(),
             plugin_problems: inner.plugin_problems.clone(),
+            discovery: BTreeMap::new(),
         }
     }
 

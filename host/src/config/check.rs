@@ -4,6 +4,7 @@
 //! stand-ins never leave this module: there is no configuration unless the report is clean.
 
 mod consumer;
+mod discovery;
 mod origin;
 mod plugin;
 mod quantity;
@@ -59,6 +60,7 @@ pub(super) fn check(
     Config {
         server: checker.server(tables.server.as_ref()),
         access_log: checker.access_log(tables.access_log.as_ref()),
+        dns: checker.dns(tables.dns.as_ref()),
         log: checker.log(tables.log.as_ref()),
         listeners: checker.listeners(&tables.listeners, tables.admin.as_ref()),
         upstreams: checker.upstreams(&tables.upstreams),

@@ -136,3 +136,16 @@ pub const DEFAULT_ROUTE_MAX_REQUEST_BODY: u64 = 16 << 20;
 pub const DEFAULT_MIRROR_MAX_BODY: usize = 64 << 10;
 /// `[route.mirror] max-pending`: with the default of `max-body`, 4 MiB.
 pub const DEFAULT_MIRROR_MAX_PENDING: usize = 64;
+
+/// `[dns] timeout`
+pub const DEFAULT_DNS_TIMEOUT: Duration = Duration::from_secs(2);
+/// `[dns] min-ttl`: some servers say 0.
+pub const DEFAULT_DNS_MIN_TTL: Duration = Duration::from_secs(1);
+/// `[dns] max-ttl`: services move more often than their names say.
+pub const DEFAULT_DNS_MAX_TTL: Duration = Duration::from_secs(60);
+/// `[upstream.NAME.discovery] wait`
+pub const DEFAULT_DISCOVERY_WAIT: Duration = Duration::from_secs(60);
+/// `[upstream.NAME.discovery] server` with `kind = "consul"`: the agent beside us.
+pub const DEFAULT_CONSUL_HOST: &str = "127.0.0.1";
+/// Its port.
+pub const DEFAULT_CONSUL_PORT: u16 = 8500;

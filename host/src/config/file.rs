@@ -3,6 +3,7 @@
 //! Everything is optional here: what must be there is a rule of `check`, which can then name all that is missing at once.
 //! `docs/operators.md` describes every key; a test compares the two.
 
+mod discovery;
 mod resilience;
 mod route;
 mod target;
@@ -10,6 +11,7 @@ mod target;
 use serde::Deserialize;
 use toml::Spanned;
 
+pub(super) use discovery::*;
 pub(super) use resilience::*;
 pub(super) use route::*;
 pub(super) use target::*;
@@ -26,7 +28,7 @@ use super::values::{
 pub(super) type Field<T> = Option<Spanned<T>>;
 
 /// The tables and keys at the top of a file.
-pub(super) const TOP_KEYS: [&str; 14] = [
+pub(super) const TOP_KEYS: [&str; 15] = [
     "version",
     "include",
     "server",
@@ -34,6 +36,7 @@ pub(super) const TOP_KEYS: [&str; 14] = [
     "access-log",
     "log",
     "plugins",
+    "dns",
     "listen",
     "upstream",
     "plugin",
@@ -183,6 +186,8 @@ pub(super) struct CertificateFile {
 pub(super) struct UpstreamFile {
     /// Addresses of the service.
     pub(super) targets: Field<Vec<Spanned<TargetEntry>>>,
+    /// Who knows them otherwise.
+    pub(super) discovery: Field<DiscoveryFile>,
     /// For a connection to be made.
     pub(super) connect_timeout: Field<DurationText>,
     /// For the next bytes of a response.

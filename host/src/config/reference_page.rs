@@ -9,8 +9,9 @@ use super::file::TOP_KEYS;
 use super::units::show_size;
 
 const PAGE: &str = include_str!("../../../docs/operators.md");
-const STRUCTS: [&str; 4] = [
+const STRUCTS: [&str; 5] = [
     include_str!("file.rs"),
+    include_str!("file/discovery.rs"),
     include_str!("file/route.rs"),
     include_str!("file/resilience.rs"),
     include_str!("file/target.rs"),
@@ -35,7 +36,7 @@ fn keys_of_structs() -> BTreeMap<String, BTreeSet<String>> {
                 continue;
             }
             // A table of its own in the page, not a row.
-            if !["budget", "jwt", "api_key", "tls"].contains(&name) {
+            if !["budget", "jwt", "api_key", "tls", "discovery"].contains(&name) {
                 tables
                     .entry(table.clone())
                     .or_default()
@@ -191,6 +192,16 @@ fn of_listeners() -> Vec<Row> {
             "max-streams",
             DEFAULT_LISTEN_MAX_STREAMS.to_string(),
         ),
+    ]
+}
+
+fn of_discovery() -> Vec<Row> {
+    let (dns, discovery) = ("[dns]", "[upstream.NAME.discovery]");
+    vec![
+        (dns, "timeout", duration(DEFAULT_DNS_TIMEOUT)),
+        (dns, "min-ttl", duration(DEFAULT_DNS_MIN_TTL)),
+        (dns, "max-ttl", duration(DEFAULT_DNS_MAX_TTL)),
+        (discovery, "wait", duration(DEFAULT_DISCOVERY_WAIT)),
     ]
 }
 
@@ -355,6 +366,7 @@ fn the_page_shows_the_real_defaults() {
         of_the_gateway(),
         of_listeners(),
         of_upstreams(),
+        of_discovery(),
         of_tls(),
         of_resilience(),
         of_budgets_and_routes(),

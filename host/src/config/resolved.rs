@@ -2,6 +2,7 @@
 //!
 //! The shape of the file is `config/file.rs`; that the two are free to differ is the point of having both.
 
+mod discovery;
 mod resilience;
 mod route;
 mod target;
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use discovery::*;
 pub use resilience::*;
 pub use route::*;
 pub use target::*;
@@ -35,6 +37,8 @@ pub struct Config {
     pub log: LogConfig,
     /// `[plugins]`: what holds for all plugins.
     pub engine: EngineConfig,
+    /// `[dns]`
+    pub dns: DnsConfig,
     /// `[listen.NAME]`, at least one.
     pub listeners: Vec<ListenerConfig>,
     /// `[upstream.NAME]`
@@ -182,8 +186,10 @@ pub struct ListenerConfig {
 pub struct UpstreamConfig {
     /// `NAME`
     pub name: Arc<str>,
-    /// At least one.
+    /// At least one, if the file lists them.
     pub targets: Vec<TargetConfig>,
+    /// Where they come from otherwise.
+    pub discovery: Option<DiscoveryConfig>,
     /// For a connection to be made. Default 1 s.
     pub connect_timeout: Duration,
     /// For the next bytes of a response, head or body. Default 60 s.

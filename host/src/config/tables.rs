@@ -9,8 +9,8 @@ use super::document::{Document, Node};
 use super::entry::{Entry, quoted};
 use super::error::Report;
 use super::file::{
-    AccessLogFile, AdminFile, ConsumerFile, KeysFile, ListenFile, LogFile, PluginFile, PluginsFile,
-    RouteFile, ServerFile, TOP_KEYS, TierFile, UpstreamFile,
+    AccessLogFile, AdminFile, ConsumerFile, DnsFile, KeysFile, ListenFile, LogFile, PluginFile,
+    PluginsFile, RouteFile, ServerFile, TOP_KEYS, TierFile, UpstreamFile,
 };
 use super::resolved::Position;
 use super::{suggest, values};
@@ -23,6 +23,7 @@ pub(super) struct Tables<'d> {
     pub(super) access_log: Option<Entry<'d, AccessLogFile>>,
     pub(super) log: Option<Entry<'d, LogFile>>,
     pub(super) engine: Option<Entry<'d, PluginsFile>>,
+    pub(super) dns: Option<Entry<'d, DnsFile>>,
     pub(super) listeners: Vec<Entry<'d, ListenFile>>,
     pub(super) upstreams: Vec<Entry<'d, UpstreamFile>>,
     pub(super) plugins: Vec<Entry<'d, PluginFile>>,
@@ -56,6 +57,7 @@ pub(super) fn read<'d>(documents: &'d [Document<'d>], report: &mut Report) -> Ta
                 "access-log" => reader.single(&at, &mut tables.access_log),
                 "log" => reader.single(&at, &mut tables.log),
                 "plugins" => reader.single(&at, &mut tables.engine),
+                "dns" => reader.single(&at, &mut tables.dns),
                 "listen" => reader.named(&at, &mut tables.listeners),
                 "upstream" => reader.named(&at, &mut tables.upstreams),
                 "plugin" => reader.named(&at, &mut tables.plugins),

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Keys whose values are secrets, unless they only say where the secret is.
-pub(super) const SECRET_KEYS: [&str; 4] = ["secret", "key", "api-key", "client-key"];
+pub(super) const SECRET_KEYS: [&str; 5] = ["secret", "key", "api-key", "client-key", "token"];
 
 /// One file as it was when it was read.
 #[derive(Clone)]

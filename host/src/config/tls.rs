@@ -78,6 +78,30 @@ pub struct ClientCa {
     pub digest: blake3::Hash,
 }
 
+/// `[upstream.NAME.tls]`: what all targets of an upstream share.
+#[derive(Clone)]
+pub struct UpstreamTls {
+    /// How connections are made.
+    pub client: Arc<ClientConfig>,
+    /// Whose certificate every target must show. Default: its host's.
+    pub server_name: Option<ServerName<'static>>,
+    /// Of all settings.
+    pub digest: blake3::Hash,
+}
+
+impl UpstreamTls {
+    /// The same, made ready for a target. None if no certificate can be for this host.
+    #[must_use]
+    pub fn of_target(&self, host: &str) -> Option<TargetTls> {
+        let own = || ServerName::try_from(host.to_owned()).ok();
+        Some(TargetTls {
+            client: Arc::clone(&self.client),
+            server_name: self.server_name.clone().or_else(own)?,
+            digest: self.digest,
+        })
+    }
+}
+
 /// `[upstream.NAME.tls]`, made ready for one target.
 #[derive(Clone)]
 pub struct TargetTls {
@@ -104,6 +128,14 @@ impl PartialEq for ClientCa {
 }
 
 impl Eq for ClientCa {}
+
+impl PartialEq for UpstreamTls {
+    fn eq(&self, other: &Self) -> bool {
+        self.server_name == other.server_name && self.digest == other.digest
+    }
+}
+
+impl Eq for UpstreamTls {}
 
 impl PartialEq for TargetTls {
     fn eq(&self, other: &Self) -> bool {
@@ -132,6 +164,14 @@ impl fmt::Debug for CertificateConfig {
 impl fmt::Debug for ClientCa {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ClientCa")
+    }
+}
+
+impl fmt::Debug for UpstreamTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UpstreamTls")
+            .field("server_name", &self.server_name)
+            .finish_non_exhaustive()
     }
 }
 

@@ -18,7 +18,9 @@ use prometheus::{
 };
 
 use super::plugin_metrics::{GuestMetrics, GuestRegistry};
-pub use handles::{ListenerMetrics, MirrorMetrics, PluginMetrics, RouteMetrics, UpstreamMetrics};
+pub use handles::{
+    DiscoveryMetrics, ListenerMetrics, MirrorMetrics, PluginMetrics, RouteMetrics, UpstreamMetrics,
+};
 pub use protection::ProtectionMetrics;
 pub use vocabulary::{
     ConnectionRefusal, HandshakeOutcome, MirrorOutcome, PluginOutcome, PluginPhase, ReloadOutcome,
@@ -41,6 +43,7 @@ pub struct Metrics {
     upstreams: Named<UpstreamMetrics>,
     protections: Named<ProtectionMetrics>,
     listeners: Named<ListenerMetrics>,
+    discoveries: Named<DiscoveryMetrics>,
     guests: GuestRegistry,
     config_reloads: IntCounterVec,
     config_generation: IntGauge,
@@ -92,6 +95,7 @@ impl Metrics {
             upstreams: Named::default(),
             protections: Named::default(),
             listeners: Named::default(),
+            discoveries: Named::default(),
             guests: GuestRegistry::default(),
             config_reloads,
             config_generation,
@@ -265,6 +269,41 @@ impl Metrics {
                 ),
             )
         })
+    }
+
+    /// The handle of an upstream's discovery.
+    #[must_use]
+    pub fn discovery(&self, upstream: &str) -> Arc<DiscoveryMetrics> {
+        self.named(&self.discoveries, upstream, || {
+            let upstream = [("upstream", upstream)];
+            DiscoveryMetrics::new(
+                counter(
+                    "postern_discovery_updates_total",
+                    "Changes of the targets that discovery found.",
+                    &upstream,
+                ),
+                counter(
+                    "postern_discovery_failures_total",
+                    "Times that a source of targets could not be asked or understood.",
+                    &upstream,
+                ),
+                gauge(
+                    "postern_discovery_answered_timestamp_seconds",
+                    "When the source of targets last said what is there, in seconds since 1970.",
+                    &upstream,
+                ),
+                gauge(
+                    "postern_discovery_targets",
+                    "Targets that discovery found.",
+                    &upstream,
+                ),
+            )
+        })
+    }
+
+    /// Removes the series of an upstream's discovery.
+    pub fn forget_discovery(&self, upstream: &str) {
+        self.forget(&self.discoveries, upstream);
     }
 
     /// The handle of a listener.

@@ -8,6 +8,8 @@ use std::time::Duration;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 
+use super::dial::Peer;
+use super::dns::Dns;
 use super::error::UpstreamError;
 use super::health::{Exclusion, Exclusions};
 use super::http2;
@@ -25,6 +27,7 @@ const MOST_READ: usize = 64 << 10;
 /// One address of an upstream. It survives reloads, and its connections with it.
 pub struct Target {
     endpoint: Endpoint,
+    peer: Peer,
     address: Arc<str>,
     clock: Clock,
     slots: Box<[Slot]>,
@@ -79,13 +82,14 @@ pub(super) struct Connection {
 }
 
 impl Target {
-    pub(super) fn new(endpoint: Endpoint, workers: usize, clock: Clock) -> Self {
+    pub(super) fn new(endpoint: Endpoint, workers: usize, clock: Clock, dns: &Arc<Dns>) -> Self {
         let Endpoint { host, port, .. } = &endpoint;
         let address = match host.contains(':') {
             true => format!("[{host}]:{port}"),
             false => format!("{host}:{port}"),
         };
         Self {
+            peer: Peer::new(&endpoint, dns),
             endpoint,
             address: address.into(),
             clock,
@@ -284,7 +288,7 @@ impl Target {
                 ConnectError::Tls(source) => UpstreamError::Tls { target, source },
             }
         };
-        let connecting = tls::connect(&self.endpoint, offered);
+        let connecting = tls::connect(&self.peer, self.endpoint.tls.as_ref(), offered);
         match tokio::time::timeout(limit, connecting).await {
             Ok(connected) => connected.map_err(failed),
             Err(_) => Err(self.timed_out(limit)),
@@ -295,7 +299,7 @@ impl Target {
         let Some(mut idle) = self.slot(worker) else {
             return;
         };
-        if sender.is_closed() {
+        if sender.is_closed() || keep.max_idle == 0 {
             return;
         }
         if idle.len() >= keep.max_idle {

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::balance::Plan;
+use super::dns::Dns;
 use super::target::Target;
 use crate::clock::Clock;
 use crate::config::{Placement, TargetConfig};
@@ -29,8 +30,8 @@ impl TargetSet {
     pub(super) fn new(
         configs: &[TargetConfig],
         kept: Option<&Self>,
-        workers: usize,
-        clock: &Clock,
+        (workers, clock): (usize, &Clock),
+        dns: &Arc<Dns>,
     ) -> Self {
         let kept = kept.iter().flat_map(|set| &*set.members);
         let mut known: HashMap<_, _> = kept
@@ -39,7 +40,8 @@ impl TargetSet {
         let member = |config: &TargetConfig| {
             let endpoint = config.endpoint.clone();
             let target = known.entry(endpoint).or_insert_with_key(|endpoint| {
-                Arc::new(Target::new(endpoint.clone(), workers, clock.clone()))
+                let endpoint = endpoint.clone();
+                Arc::new(Target::new(endpoint, workers, clock.clone(), dns))
             });
             Member {
                 target: Arc::clone(target),

@@ -10,7 +10,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::config::Endpoint;
+use super::dial::Peer;
+use crate::config::TargetTls;
 
 /// A connection to a target.
 pub(super) enum Stream {
@@ -32,15 +33,12 @@ pub(super) enum ConnectError {
 /// # Errors
 /// When there is no connection, the target's certificate is not good, or it wants one of ours.
 pub(super) async fn connect(
-    target: &Endpoint,
+    peer: &Peer,
+    tls: Option<&TargetTls>,
     protocols: &[&[u8]],
 ) -> std::result::Result<Stream, ConnectError> {
-    let stream = TcpStream::connect((&*target.host, target.port))
-        .await
-        .map_err(ConnectError::Tcp)?;
-    // Without this, the last segment of a body waits for a delayed acknowledgement.
-    stream.set_nodelay(true).map_err(ConnectError::Tcp)?;
-    let Some(tls) = &target.tls else {
+    let stream = peer.connect().await.map_err(ConnectError::Tcp)?;
+    let Some(tls) = tls else {
         return Ok(Stream::Plain(stream));
     };
     let connector = TlsConnector::from(Arc::clone(&tls.client));

@@ -6,17 +6,24 @@ use std::sync::Arc;
 use toml::Spanned;
 
 use super::Checker;
-use super::upstream_tls::Settings;
 use crate::config::entry::{Entry, Place};
 use crate::config::file::{TargetEntry, TargetFile, UpstreamFile};
 use crate::config::resolved::{Placement, TargetConfig};
+use crate::config::tls::UpstreamTls;
 
 const MAX_WEIGHT: u64 = 10_000;
 const MAX_TAGS: usize = 16;
 
 impl Checker<'_> {
-    pub(super) fn targets(&mut self, table: &Entry<'_, UpstreamFile>) -> Vec<TargetConfig> {
+    pub(super) fn targets(
+        &mut self,
+        table: &Entry<'_, UpstreamFile>,
+        tls: Option<&UpstreamTls>,
+    ) -> Vec<TargetConfig> {
         let Entry { file, place, .. } = table;
+        if file.discovery.is_some() || place.is_lost(&place.here(), "discovery") {
+            return Vec::new();
+        }
         let targets = self.required(
             place,
             &place.here(),
@@ -30,11 +37,10 @@ impl Checker<'_> {
             self.report
                 .at(&place.at(list), "expected at least one target", None);
         }
-        let tls = self.upstream_tls(table);
         targets
             .iter()
             .flat_map(|list| list.get_ref())
-            .filter_map(|entry| self.target(place, entry, tls.as_ref()))
+            .filter_map(|entry| self.target(place, entry, tls))
             .collect()
     }
 
@@ -42,7 +48,7 @@ impl Checker<'_> {
         &mut self,
         place: &Place<'_>,
         entry: &Spanned<TargetEntry>,
-        tls: Option<&Settings>,
+        tls: Option<&UpstreamTls>,
     ) -> Option<TargetConfig> {
         let placement = match entry.get_ref() {
             TargetEntry::Address(_) => Placement::default(),

@@ -26,9 +26,11 @@ impl Checker<'_> {
             .total_timeout
             .is_some()
             .then(|| self.duration(place, &file.total_timeout, *TIMEOUT.end(), TIMEOUT));
+        let tls = self.upstream_tls(table);
         UpstreamConfig {
             name: Arc::clone(&table.name),
-            targets: self.targets(table),
+            targets: self.targets(table, tls.as_ref()),
+            discovery: self.discovery(table, tls.as_ref()),
             connect_timeout: self.duration(
                 place,
                 &file.connect_timeout,

@@ -2,44 +2,37 @@
 
 use std::sync::Arc;
 
+use rustls::client::WantsClientCert;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::sign::SingleCertAndKey;
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{ClientConfig, ConfigBuilder, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use toml::Spanned;
 
 use super::Checker;
 use crate::config::address::TargetAddress;
 use crate::config::entry::{Entry, Place};
 use crate::config::file::{UpstreamFile, UpstreamTlsFile};
 use crate::config::resolved::Endpoint;
-use crate::config::tls::{TargetTls, provider};
-
-/// What all targets of an upstream share.
-pub(super) struct Settings {
-    client: Arc<ClientConfig>,
-    server_name: Option<ServerName<'static>>,
-    digest: blake3::Hash,
-}
+use crate::config::tls::{UpstreamTls, provider};
 
 impl Checker<'_> {
-    /// The TLS of an upstream that has `https://` targets.
-    pub(super) fn upstream_tls(&mut self, table: &Entry<'_, UpstreamFile>) -> Option<Settings> {
+    /// The TLS of an upstream that has `https://` targets, or may have.
+    pub(super) fn upstream_tls(&mut self, table: &Entry<'_, UpstreamFile>) -> Option<UpstreamTls> {
         let Entry { file, place, .. } = table;
-        let entries = file.targets.iter().flat_map(|list| list.get_ref());
-        let mut addresses = entries.filter_map(|entry| entry.get_ref().address());
-        if !addresses.any(|address| address.secure) {
+        if !is_secure(file) {
             if let Some(tls) = file
                 .tls
                 .as_ref()
                 .filter(|_| !place.is_lost(&place.here(), "targets"))
             {
-                let help = "write `targets = [\"https://...\"]`";
-                self.report.at(
-                    &place.at(tls),
-                    "no target is spoken to over TLS",
-                    Some(help.into()),
-                );
+                let help = match file.discovery {
+                    Some(_) => "write `scheme = \"https\"` in its `discovery` table",
+                    None => "write `targets = [\"https://...\"]`",
+                };
+                let message = "no target is spoken to over TLS";
+                self.report.at(&place.at(tls), message, Some(help.into()));
             }
             return None;
         }
@@ -57,12 +50,7 @@ impl Checker<'_> {
         );
         let mut digest = blake3::Hasher::new();
         let verifier = self.verifier(table, file, &mut digest)?;
-        let versions = ClientConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()
-            .expect("the provider has cipher suites for both versions");
-        let builder = versions
-            .dangerous()
-            .with_custom_certificate_verifier(verifier);
+        let builder = client(verifier);
         let client = match (&file.client_cert, &file.client_key) {
             (Some(cert), Some(key)) => {
                 let chain = self.chain(place, cert, key)?;
@@ -75,7 +63,7 @@ impl Checker<'_> {
             .server_name
             .as_ref()
             .map(|name| name.get_ref().0.clone());
-        Some(Settings {
+        Some(UpstreamTls {
             client: Arc::new(client),
             server_name,
             digest: digest.finalize(),
@@ -96,13 +84,37 @@ impl Checker<'_> {
             digest.update(b"anybody");
             return Some(Arc::new(Anybody(provider())));
         }
-        let roots = match &file.ca {
+        self.authority(&table.place, file.ca.as_ref(), digest)
+    }
+
+    /// The TLS of a server that we ask, and whose certificate comes from `ca`, or else from an authority of this machine.
+    pub(super) fn tls_of_server(
+        &mut self,
+        place: &Place<'_>,
+        ca: Option<&Spanned<String>>,
+    ) -> Option<UpstreamTls> {
+        let mut digest = blake3::Hasher::new();
+        let verifier = self.authority(place, ca, &mut digest)?;
+        Some(UpstreamTls {
+            client: Arc::new(client(verifier).with_no_client_auth()),
+            server_name: None,
+            digest: digest.finalize(),
+        })
+    }
+
+    fn authority(
+        &mut self,
+        place: &Place<'_>,
+        ca: Option<&Spanned<String>>,
+        digest: &mut blake3::Hasher,
+    ) -> Option<Arc<dyn ServerCertVerifier>> {
+        let roots = match ca {
             Some(ca) => {
-                let (roots, read) = self.authorities(&table.place, ca)?;
+                let (roots, read) = self.authorities(place, ca)?;
                 digest.update(&read.bytes);
                 roots
             }
-            None => self.system_roots(&table.place)?,
+            None => self.system_roots(place)?,
         };
         let builder = rustls::client::WebPkiServerVerifier::builder_with_provider(
             Arc::new(roots),
@@ -111,7 +123,7 @@ impl Checker<'_> {
         match builder.build() {
             Ok(verifier) => Some(verifier),
             Err(error) => {
-                self.report.at(&table.place.here(), error.to_string(), None);
+                self.report.at(&place.here(), error.to_string(), None);
                 None
             }
         }
@@ -136,26 +148,40 @@ impl Checker<'_> {
         &mut self,
         place: &Place<'_>,
         target: &TargetAddress,
-        settings: Option<&Settings>,
+        settings: Option<&UpstreamTls>,
     ) -> Endpoint {
         let TargetAddress { host, port, secure } = target.clone();
-        let settings = settings.filter(|_| secure);
-        let tls = settings.and_then(|settings| {
-            let own = || ServerName::try_from(host.to_string());
-            let Ok(server_name) = settings.server_name.clone().map_or_else(own, Ok) else {
+        let tls = settings.filter(|_| secure).and_then(|settings| {
+            let tls = settings.of_target(&host);
+            if tls.is_none() {
                 let message = format!("no certificate can be for {host:?}");
                 let help = "name the host: `server-name = \"orders.example\"` in its `tls` table";
                 self.report.at(&place.here(), message, Some(help.into()));
-                return None;
-            };
-            Some(TargetTls {
-                client: Arc::clone(&settings.client),
-                server_name,
-                digest: settings.digest,
-            })
+            }
+            tls
         });
         Endpoint { host, port, tls }
     }
+}
+
+/// Whether some target is spoken to over TLS, or may be: a watched file says so later.
+fn is_secure(file: &UpstreamFile) -> bool {
+    let entries = file.targets.iter().flat_map(|list| list.get_ref());
+    let mut listed = entries.filter_map(|entry| entry.get_ref().address());
+    let discovery = file.discovery.as_ref().map(Spanned::get_ref);
+    let found = discovery.is_some_and(|discovery| match &discovery.scheme {
+        Some(scheme) => scheme.get_ref().0,
+        None => file.tls.is_some() && discovery.path.is_some(),
+    });
+    found || listed.any(|address| address.secure)
+}
+
+fn client(verifier: Arc<dyn ServerCertVerifier>) -> ConfigBuilder<ClientConfig, WantsClientCert> {
+    ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .expect("the provider has cipher suites for both versions")
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
 }
 
 /// Believes every certificate: an operator asked for it.

@@ -252,6 +252,63 @@ impl Handle for UpstreamMetrics {
     }
 }
 
+/// The metrics of an upstream's discovery.
+#[derive(Debug)]
+pub struct DiscoveryMetrics {
+    updates: IntCounter,
+    failures: IntCounter,
+    answered: IntGauge,
+    targets: IntGauge,
+}
+
+impl DiscoveryMetrics {
+    pub(super) fn new(
+        updates: IntCounter,
+        failures: IntCounter,
+        answered: IntGauge,
+        targets: IntGauge,
+    ) -> Self {
+        Self {
+            updates,
+            failures,
+            answered,
+            targets,
+        }
+    }
+
+    /// Targets changed.
+    pub fn updated(&self) {
+        self.updates.inc();
+    }
+
+    /// The source could not be asked or understood.
+    pub fn failed(&self) {
+        self.failures.inc();
+    }
+
+    /// The source said what is there, at this time in milliseconds since 1970.
+    pub fn answered(&self, unix_ms: u64) {
+        self.answered
+            .set(i64::try_from(unix_ms / 1_000).unwrap_or(i64::MAX));
+    }
+
+    /// There are so many targets.
+    pub fn targets(&self, count: usize) {
+        self.targets.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+}
+
+impl Handle for DiscoveryMetrics {
+    fn collectors(&self) -> Vec<Box<dyn Collector>> {
+        vec![
+            Box::new(self.updates.clone()),
+            Box::new(self.failures.clone()),
+            Box::new(self.answered.clone()),
+            Box::new(self.targets.clone()),
+        ]
+    }
+}
+
 /// The metrics of a listener.
 #[derive(Debug)]
 pub struct ListenerMetrics {

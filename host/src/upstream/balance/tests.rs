@@ -8,6 +8,7 @@ use super::*;
 use crate::clock::Clock;
 use crate::config::{Endpoint, Placement, TargetConfig};
 use crate::upstream::Exclusion;
+use crate::upstream::dns::Dns;
 
 fn config(port: usize, placement: Placement) -> TargetConfig {
     let endpoint = Endpoint {
@@ -33,7 +34,7 @@ fn set(placements: &[Placement]) -> TargetSet {
     let configs: Vec<_> = configs
         .map(|(index, placement)| config(index + 1, placement.clone()))
         .collect();
-    TargetSet::new(&configs, None, 1, &Clock::manual())
+    TargetSet::new(&configs, None, (1, &Clock::manual()), &Dns::nowhere())
 }
 
 fn target(set: &TargetSet, index: usize) -> &Arc<Target> {
@@ -171,7 +172,12 @@ fn requests_are_under_way_until_the_pick_is_dropped() {
 fn targets_that_stay_are_the_same_whatever_their_place() {
     let first = set(&[weighing(1), weighing(1)]);
     let configs = [config(2, weighing(9)), config(3, weighing(1))];
-    let second = TargetSet::new(&configs, Some(&first), 1, &Clock::manual());
+    let second = TargetSet::new(
+        &configs,
+        Some(&first),
+        (1, &Clock::manual()),
+        &Dns::nowhere(),
+    );
     assert!(Arc::ptr_eq(target(&first, 1), target(&second, 0)));
     assert_eq!(second.members()[0].placement.weight, 9);
     assert!(!Arc::ptr_eq(target(&first, 0), target(&second, 1)));
