@@ -215,6 +215,7 @@ impl Bench {
             outbound_calls: 0,
             upstream: None,
             target: None,
+            attempts: Vec::new(),
             upstream_time: None,
             status: None,
             source: None,

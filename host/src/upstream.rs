@@ -13,12 +13,14 @@ mod dns;
 mod error;
 mod framing;
 mod health;
+mod http1;
 mod http2;
 mod limit;
 mod load;
 mod outcome;
 mod protection;
 mod retry;
+mod room;
 mod target;
 mod target_set;
 mod tls;
@@ -41,9 +43,9 @@ pub use target::Target;
 use attempts::{Attempts, Noted};
 use balance::{PickContext, Picked, Turns};
 use delivery::Delivery;
+use http1::Keep;
 use protection::Protection;
 use retry::Course;
-use target::Keep;
 use target_set::TargetSet;
 
 use crate::body::Body;
@@ -164,6 +166,23 @@ impl Upstreams {
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Upstream>> {
         self.0.iter()
+    }
+
+    /// Opens the connections that a worker is to have before they are needed; on the worker itself, whose they are.
+    pub async fn warm(&self, worker: usize) {
+        let warmed = self
+            .0
+            .iter()
+            .filter(|upstream| upstream.config.pool.warm_connections > 0);
+        for upstream in warmed {
+            for target in upstream
+                .targets()
+                .iter()
+                .filter(|target| target.is_usable())
+            {
+                target.warm(worker, &upstream.config).await;
+            }
+        }
     }
 
     /// Brings gauges up to date.
@@ -292,10 +311,7 @@ impl Upstream {
     }
 
     fn keep(&self) -> Keep {
-        Keep {
-            max_idle: self.config.max_idle,
-            idle_timeout: self.config.idle_timeout,
-        }
+        Keep::of(&self.config)
     }
 }
 

@@ -487,3 +487,39 @@ async fn a_quiet_stream_is_kept_alive_with_pings() {
     }
     answering.abort();
 }
+
+#[tokio::test]
+async fn where_there_may_be_one_connection_requests_wait_for_its_streams() {
+    let gate = Gate::default();
+    let held = gate.clone();
+    let act = move |number| Act::Say("ok", (number == 0).then(|| held.clone()));
+    let service = Service::start(act).await;
+    let settings = "max-connections = 1\nmax-streams = 1\nconnect-timeout = \"10s\"";
+    let gateway = gateway(&service, settings).await;
+    let address = gateway.address();
+    let call =
+        || tokio::spawn(async move { postern_tests::client::call(address, &Call::get("/")).await });
+    let first = call();
+    eventually!(service.count(), |count| *count == 1);
+    let others: Vec<_> = (0..5).map(|_| call()).collect();
+    gate.open();
+    for answer in join_all(others.into_iter().chain([first])).await {
+        let answer = answer.expect("no panic");
+        assert_eq!(
+            (answer.status, answer.text().as_str()),
+            (200, "ok"),
+            "{answer:?}"
+        );
+    }
+    assert_eq!((service.count(), service.connections()), (6, 1));
+}
+
+#[tokio::test]
+async fn a_connection_carries_so_many_streams_and_no_more() {
+    let service = Service::start(|_| Act::Say("ok", None)).await;
+    let gateway = gateway(&service, "max-requests-per-connection = 2").await;
+    for _ in 0..6 {
+        assert_eq!(gateway.get("/").await.status, 200);
+    }
+    assert_eq!((service.count(), service.connections()), (6, 3));
+}

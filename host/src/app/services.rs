@@ -258,6 +258,7 @@ fn outbound_failure(error: UpstreamError) -> OutboundFailure {
         | UpstreamError::Connect { .. }
         | UpstreamError::Tls { .. }
         | UpstreamError::Refused { .. }
+        | UpstreamError::PoolFull { .. }
         | UpstreamError::NoTarget { .. }
         | UpstreamError::Rejected { .. } => OutboundFailure::Unavailable(error.to_string()),
         UpstreamError::ResponseTimeout { .. } => OutboundFailure::Timeout,

@@ -18,6 +18,9 @@ use crate::proxy::{self, ExchangeBody, Snapshot, View};
 use crate::shutdown::{DrainSignal, Tasks};
 use crate::types::Peer;
 
+/// How often it is seen to that there are connections before they are needed.
+const WARM: Duration = Duration::from_secs(1);
+
 /// The views of all workers: publishing a snapshot gives each a new one.
 #[derive(Clone)]
 pub(super) struct Views(Arc<[ArcSwap<View>]>);
@@ -100,6 +103,16 @@ pub(super) fn spawn(plan: WorkerPlan) -> std::io::Result<JoinHandle<std::io::Res
         })
 }
 
+/// Keeps connections ready that requests will need, whoever comes or goes meanwhile.
+async fn warm(views: Views, worker: usize) {
+    loop {
+        let upstreams = views.upstreams();
+        upstreams.warm(worker).await;
+        drop(upstreams);
+        tokio::time::sleep(WARM).await;
+    }
+}
+
 async fn work(plan: WorkerPlan) -> std::io::Result<()> {
     let WorkerPlan {
         index,
@@ -109,6 +122,7 @@ async fn work(plan: WorkerPlan) -> std::io::Result<()> {
         mut drain,
         drain_timeout,
     } = plan;
+    let warming = tokio::spawn(warm(views.clone(), index));
     let handler = WorkerHandler {
         views,
         index,
@@ -138,5 +152,6 @@ async fn work(plan: WorkerPlan) -> std::io::Result<()> {
         }
     }
     tasks.finished().await;
+    warming.abort();
     Ok(())
 }

@@ -45,7 +45,7 @@ text_value!(
 /// Where a service is, and whether it speaks TLS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct TargetAddress {
-    /// Name or address, without brackets.
+    /// Name or address, without brackets, or `unix:` and a path.
     pub(super) host: Arc<str>,
     pub(super) port: u16,
     pub(super) secure: bool,
@@ -101,13 +101,19 @@ fn listen_address(text: &str) -> Result<ListenAddress, Refusal> {
     let Some(path) = text.strip_prefix("unix:") else {
         return address(text).map(ListenAddress::Tcp);
     };
+    socket_path(text, path)?;
+    Ok(ListenAddress::Unix(path.into()))
+}
+
+/// Whether `path`, a part of `text`, may be that of a socket.
+fn socket_path(text: &str, path: &str) -> Result<(), Refusal> {
     match path {
         "" => Err(Refusal::expected("a path after \"unix:\"", text)),
         path if path.len() > MAX_SOCKET_PATH => Err(Refusal::new(format!(
             "the path of a socket has at most {MAX_SOCKET_PATH} bytes, found {}",
             path.len()
         ))),
-        path => Ok(ListenAddress::Unix(path.into())),
+        _ => Ok(()),
     }
 }
 
@@ -137,11 +143,21 @@ pub(super) fn target(text: &str) -> Result<TargetAddress, Refusal> {
         return Err(Refusal::new("a target has no user name and no password")
             .help("write \"http://host:port\""));
     }
+    if let Some(path) = text.strip_prefix("unix:") {
+        socket_path(text, path)?;
+        return Ok(TargetAddress {
+            host: text.into(),
+            port: 0,
+            secure: false,
+        });
+    }
     let (secure, authority) = match text.split_once("://") {
         Some(("http", authority)) => (false, authority),
         Some(("https", authority)) => (true, authority),
         Some(_) => return Err(expected().help("the schemes are \"http://\" and \"https://\"")),
-        None => return Err(expected().help("begin with \"http://\" or \"https://\"")),
+        None => {
+            return Err(expected().help("begin with \"http://\", \"https://\" or \"unix:/\""));
+        }
     };
     let scheme = if secure { "https" } else { "http" };
     if let Some(end) = authority.find(['/', '?', '#']) {
@@ -270,6 +286,8 @@ mod tests {
         ] {
             assert!(target(wrong).is_err(), "{wrong}");
         }
+        assert_eq!(parsed("unix:/run/a.sock"), ("unix:/run/a.sock".into(), 0));
+        assert!(target("unix:").is_err());
         let secure = target("https://a").unwrap();
         assert_eq!((secure.port, secure.secure), (443, true));
         assert!(

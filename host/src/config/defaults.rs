@@ -63,6 +63,8 @@ pub const DEFAULT_UPSTREAM_MAX_STREAMS: usize = 100;
 pub const DEFAULT_UPSTREAM_PING_INTERVAL: Duration = Duration::from_secs(6 * 60);
 /// `[upstream.NAME] max-idle`, for each target and worker.
 pub const DEFAULT_UPSTREAM_MAX_IDLE: usize = 64;
+/// `[upstream.NAME] max-waiting`, for each target.
+pub const DEFAULT_UPSTREAM_MAX_WAITING: usize = 1_000;
 /// `[upstream.NAME] idle-timeout`
 pub const DEFAULT_UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 

@@ -204,6 +204,16 @@ pub(super) struct UpstreamFile {
     pub(super) max_idle: Field<u64>,
     /// How long an idle connection is kept.
     pub(super) idle_timeout: Field<DurationText>,
+    /// Most connections to one target.
+    pub(super) max_connections: Field<u64>,
+    /// Most requests that wait for a connection to one target.
+    pub(super) max_waiting: Field<u64>,
+    /// Most requests on one connection.
+    pub(super) max_requests_per_connection: Field<u64>,
+    /// How long one connection is used.
+    pub(super) max_connection_age: Field<DurationText>,
+    /// Connections that are made before they are needed.
+    pub(super) warm_connections: Field<u64>,
     /// Requests that may be sent again.
     pub(super) retry_budget: Field<Share>,
     /// So many a second at least.

@@ -232,6 +232,11 @@ fn of_upstreams() -> Vec<Row> {
         (upstream, "max-idle", DEFAULT_UPSTREAM_MAX_IDLE.to_string()),
         (
             upstream,
+            "max-waiting",
+            DEFAULT_UPSTREAM_MAX_WAITING.to_string(),
+        ),
+        (
+            upstream,
             "idle-timeout",
             duration(DEFAULT_UPSTREAM_IDLE_TIMEOUT),
         ),

@@ -206,6 +206,8 @@ pub struct UpstreamConfig {
     pub max_idle: usize,
     /// How long an idle connection is kept. Default 60 s.
     pub idle_timeout: Duration,
+    /// How many connections there are, and for how long.
+    pub pool: PoolConfig,
     /// When requests are sent again.
     pub retry: RetryConfig,
     /// How many are sent again.
@@ -214,6 +216,21 @@ pub struct UpstreamConfig {
     pub breaker: Option<BreakerConfig>,
     /// How many are sent at once. Default all.
     pub concurrency: Option<ConcurrencyConfig>,
+}
+
+/// The connections to a target, besides those that are idle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolConfig {
+    /// Most connections to one target, over all workers. Default no limit.
+    pub max_connections: Option<usize>,
+    /// Most requests that wait for a connection to one target, where there is a limit. Default 1,000.
+    pub max_waiting: usize,
+    /// Most requests on one connection. Default no limit.
+    pub max_requests_per_connection: Option<u64>,
+    /// How long one connection is used. Default no limit.
+    pub max_connection_age: Option<Duration>,
+    /// Idle connections that each worker has to each target, before they are needed. Default none.
+    pub warm_connections: usize,
 }
 
 /// Which version of HTTP is spoken to an upstream.

@@ -41,6 +41,7 @@ impl ProxyError {
                 | UpstreamError::Refused { .. }
                 | UpstreamError::NoTarget { .. }
                 | UpstreamError::Rejected { .. }
+                | UpstreamError::PoolFull { .. }
                 | UpstreamError::Plugin(_) => StatusCode::SERVICE_UNAVAILABLE,
                 UpstreamError::ResponseTimeout { .. } => StatusCode::GATEWAY_TIMEOUT,
                 UpstreamError::Closed { .. }
@@ -98,6 +99,7 @@ impl ProxyError {
                         "upstream-overloaded"
                     }
                 },
+                UpstreamError::PoolFull { .. } => "upstream-pool-full",
                 UpstreamError::Switched { .. }
                 | UpstreamError::Protocol { .. }
                 | UpstreamError::Framing { .. } => "upstream-protocol-error",
@@ -141,6 +143,7 @@ impl ProxyError {
                 | UpstreamError::Tls { .. }
                 | UpstreamError::Framing { .. }
                 | UpstreamError::NoTarget { .. }
+                | UpstreamError::PoolFull { .. }
                 | UpstreamError::Rejected { .. },
             ) => false,
         }
@@ -170,6 +173,7 @@ impl ProxyError {
                 UpstreamError::Connect { .. }
                 | UpstreamError::ConnectTimeout { .. }
                 | UpstreamError::Refused { .. }
+                | UpstreamError::PoolFull { .. }
                 | UpstreamError::NoTarget { .. } => "The service cannot be reached",
                 UpstreamError::Rejected { .. } => "The service has too much to do",
                 UpstreamError::Plugin(_) => "The gateway cannot serve this request",
@@ -231,6 +235,7 @@ impl ProxyError {
                         Some("connection_limit_reached")
                     }
                 },
+                UpstreamError::PoolFull { .. } => Some("connection_limit_reached"),
                 UpstreamError::Switched { .. } => Some("http_upgrade_failed"),
                 UpstreamError::Protocol { .. } | UpstreamError::Framing { .. } => {
                     Some("http_protocol_error")
@@ -280,6 +285,7 @@ fn grpc_code(error: &ProxyError) -> Code {
             | UpstreamError::Refused { .. }
             | UpstreamError::NoTarget { .. }
             | UpstreamError::Rejected { .. }
+            | UpstreamError::PoolFull { .. }
             | UpstreamError::Plugin(_)
             | UpstreamError::Closed { .. } => Code::Unavailable,
         },

@@ -6,14 +6,14 @@ use std::time::Duration;
 use http::uri::Scheme;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
-use hyper::client::conn::http1::SendRequest;
 
 use super::attempts::{How, Kept, Wire};
 use super::balance::{PickContext, Picked};
 use super::breaker::Change;
+use super::http1::{Keep, Sender};
 use super::http2::{self, Place, Refusal};
 use super::outcome::Outcome;
-use super::target::{Keep, Target};
+use super::target::Target;
 use super::{Upstream, UpstreamError, framing};
 use crate::body::{Body, Lease, Replay};
 use crate::config::UpstreamProtocol;
@@ -48,7 +48,7 @@ pub(super) type Exchanged = (Response<Incoming>, Held);
 /// What a body comes on.
 pub(super) enum Held {
     /// A connection of HTTP/1: idle again when the body has come to its end.
-    Connection(SendRequest<Body>),
+    Connection(Sender),
     /// A stream of HTTP/2: its connection goes on.
     Stream(Place),
 }
@@ -70,7 +70,7 @@ impl Delivery<'_> {
         };
         let mut connection = match reused {
             Some(connection) => connection,
-            None => match target.connect(self.upstream.config.connect_timeout).await {
+            None => match target.connect(self.worker, &self.upstream.config).await {
                 Ok(connection) => connection,
                 Err(error) => return Err(unsent(kept, request, error)),
             },
@@ -103,7 +103,7 @@ impl Delivery<'_> {
         kept: &mut Remains,
     ) -> Result<Exchanged, UpstreamError> {
         let upstream = self.upstream;
-        let chosen = target.chose_http2(self.worker, &upstream.config, upstream.keep());
+        let chosen = target.chose_http2(self.worker, &upstream.config);
         match chosen.await {
             Ok(true) => self.http2(target, request, how, kept).await,
             Ok(false) => self.http1(target, request, how, kept).await,

@@ -2,12 +2,13 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 
 use super::dns::{Dns, Name};
 use crate::config::Endpoint;
@@ -19,12 +20,17 @@ const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 pub(super) enum Peer {
     /// An address.
     Address(SocketAddr),
+    /// A path of this machine.
+    Path(PathBuf),
     /// A host, at the addresses that it has when somebody connects.
     Name(Arc<Name>, u16),
 }
 
 impl Peer {
     pub(super) fn new(endpoint: &Endpoint, dns: &Arc<Dns>) -> Self {
+        if let Some(path) = endpoint.path() {
+            return Self::Path(path.into());
+        }
         match endpoint.host.parse::<IpAddr>() {
             Ok(address) => Self::Address(SocketAddr::new(address, endpoint.port)),
             Err(_) => Self::Name(dns.name(&endpoint.host), endpoint.port),
@@ -32,15 +38,22 @@ impl Peer {
     }
 
     /// Connects. Whoever waits sees to it that the wait ends.
-    pub(super) async fn connect(&self) -> io::Result<TcpStream> {
+    pub(super) async fn connect(&self) -> io::Result<Socket> {
         let stream = match self {
+            Self::Path(path) => return UnixStream::connect(path).await.map(Socket::Unix),
             Self::Address(address) => TcpStream::connect(address).await?,
             Self::Name(name, port) => race(&name.addresses().await?, *port).await?,
         };
         // Without this, the last segment of a body waits for a delayed acknowledgement.
         stream.set_nodelay(true)?;
-        Ok(stream)
+        Ok(Socket::Tcp(stream))
     }
+}
+
+/// A connection, over which nothing was said yet.
+pub(super) enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
 }
 
 /// Connects to the first of these addresses that answers (RFC 8305, 5): the next is tried when one has failed, or has

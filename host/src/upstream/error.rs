@@ -48,6 +48,12 @@ pub enum UpstreamError {
         /// The target.
         target: Arc<str>,
     },
+    /// There are as many connections as there may be, and none came back in time, or too many wait for one.
+    #[error("no connection to {target} is free")]
+    PoolFull {
+        /// The target.
+        target: Arc<str>,
+    },
     /// The target refused to look at the request, each time that it was sent.
     #[error("{target} refused the request")]
     Refused {

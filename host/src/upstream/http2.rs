@@ -10,8 +10,11 @@ use http::{Request, Uri, Version, header};
 use hyper::client::conn::http2::{Builder, Connection, SendRequest};
 use hyper::rt::{Read, Write};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::sync::Notify;
 
 use super::error::UpstreamError;
+use super::http1::Life;
+use super::room::Permit;
 use crate::body::Body;
 use crate::clock::Clock;
 use crate::config::UpstreamConfig;
@@ -34,6 +37,8 @@ pub(super) struct Pool {
     connections: Mutex<Vec<Multiplexed>>,
     /// Held while a connection is made: those who come meanwhile wait for it, and make none of their own.
     connecting: tokio::sync::Mutex<()>,
+    /// A stream has ended, or a connection.
+    ended: Arc<Notify>,
 }
 
 struct Multiplexed {
@@ -42,7 +47,6 @@ struct Multiplexed {
 }
 
 /// What is known of a connection's streams.
-#[derive(Default)]
 struct Streams {
     open: AtomicUsize,
     /// As many as the peer allows.
@@ -51,6 +55,11 @@ struct Streams {
     retired: AtomicBool,
     /// When the last one ended, in nanoseconds of the target's clock.
     idle_since: AtomicU64,
+    /// How many more may be opened.
+    left: AtomicU64,
+    /// Until when, by the target's clock.
+    until: Duration,
+    ended: Arc<Notify>,
 }
 
 /// A place for one more stream on a connection.
@@ -63,12 +72,15 @@ impl Pool {
     /// A connection with room for one more stream.
     pub(super) fn pick(&self, most: usize, clock: &Clock) -> Option<(SendRequest<Body>, Place)> {
         let mut connections = self.lock();
-        connections.retain(|connection| connection.is_usable());
-        let connection = connections.iter().find(|connection| {
-            let streams = &connection.streams;
-            streams.open.load(Ordering::Relaxed) < most.min(streams.most.load(Ordering::Relaxed))
-        })?;
+        let now = clock.now();
+        connections.retain(|connection| connection.is_usable() && connection.streams.until > now);
+        let connection = connections
+            .iter()
+            .find(|connection| connection.streams.has_room(most))?;
         connection.streams.open.fetch_add(1, Ordering::Relaxed);
+        if connection.streams.left.fetch_sub(1, Ordering::Relaxed) == 1 {
+            connection.streams.retired.store(true, Ordering::Relaxed);
+        }
         let place = Place {
             streams: Arc::clone(&connection.streams),
             clock: clock.clone(),
@@ -87,6 +99,7 @@ impl Pool {
         io: I,
         config: &UpstreamConfig,
         address: &Arc<str>,
+        (permit, life, now): (Permit, Life, Duration),
     ) -> Result<(), UpstreamError>
     where
         I: Read + Write + Unpin + Send + 'static,
@@ -103,10 +116,20 @@ impl Pool {
                 () = tokio::time::sleep(SETTINGS_PAUSE) => {}
             }
         }
-        let streams = Arc::new(Streams::default());
-        let most = connection.current_max_send_streams();
-        streams.most.store(most, Ordering::Relaxed);
-        tokio::spawn(run(connection, Arc::clone(&streams), Arc::clone(address)));
+        let streams = Arc::new(Streams {
+            open: AtomicUsize::new(0),
+            most: AtomicUsize::new(connection.current_max_send_streams()),
+            retired: AtomicBool::new(false),
+            idle_since: AtomicU64::new(nanos(now)),
+            left: AtomicU64::new(life.requests),
+            until: life.until,
+            ended: Arc::clone(&self.ended),
+        });
+        let running = run(connection, Arc::clone(&streams), Arc::clone(address));
+        tokio::spawn(async move {
+            running.await;
+            drop(permit);
+        });
         self.lock().push(Multiplexed { sender, streams });
         Ok(())
     }
@@ -119,6 +142,33 @@ impl Pool {
             let is_idle = streams.open.load(Ordering::Relaxed) == 0;
             connection.is_usable() && !(is_idle && now.saturating_sub(since) > idle_timeout)
         });
+    }
+
+    /// Whether some connection has room for one more stream.
+    pub(super) fn has_room(&self, most: usize) -> bool {
+        let connections = self.lock();
+        let mut usable = connections
+            .iter()
+            .filter(|connection| connection.is_usable());
+        usable.any(|connection| connection.streams.has_room(most))
+    }
+
+    /// Ends when a stream has ended; to be asked for before looking whether there is room.
+    pub(super) fn ended(&self) -> tokio::sync::futures::Notified<'_> {
+        self.ended.notified()
+    }
+
+    /// Closes a connection on which no stream is open. Whether there was one.
+    pub(super) fn evict(&self) -> bool {
+        let mut connections = self.lock();
+        let idle = |connection: &Multiplexed| connection.streams.open.load(Ordering::Relaxed) == 0;
+        let found = connections.iter().position(idle);
+        found.map(|index| connections.remove(index)).is_some()
+    }
+
+    /// Opens no more streams on one of its connections, which ends with those that it has. Whether there was one.
+    pub(super) fn give_up(&self) -> bool {
+        self.lock().pop().is_some()
     }
 
     /// Connections on which no stream is open.
@@ -141,6 +191,12 @@ impl Multiplexed {
     }
 }
 
+impl Streams {
+    fn has_room(&self, most: usize) -> bool {
+        self.open.load(Ordering::Relaxed) < most.min(self.most.load(Ordering::Relaxed))
+    }
+}
+
 impl Place {
     /// No more streams are to be opened on this connection.
     pub(super) fn retire(&self) {
@@ -150,10 +206,15 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let now = u64::try_from(self.clock.now().as_nanos()).unwrap_or(u64::MAX);
-        self.streams.idle_since.store(now, Ordering::Relaxed);
+        let now = self.clock.now();
+        self.streams.idle_since.store(nanos(now), Ordering::Relaxed);
         self.streams.open.fetch_sub(1, Ordering::Relaxed);
+        self.streams.ended.notify_one();
     }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn builder(config: &UpstreamConfig) -> Builder<TokioExecutor> {

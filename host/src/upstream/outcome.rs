@@ -56,6 +56,7 @@ impl Outcome {
             UpstreamError::ResponseTimeout { .. } => Self::Timeout,
             UpstreamError::Plugin(_)
             | UpstreamError::RequestBody { .. }
+            | UpstreamError::PoolFull { .. }
             | UpstreamError::NoTarget { .. }
             | UpstreamError::Rejected { .. } => Self::Unrelated,
         }

@@ -1,24 +1,25 @@
 //! One address of an upstream, and its connections: each worker has its own.
 
-use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use rand::RngExt;
 
 use super::dial::Peer;
 use super::dns::Dns;
 use super::error::UpstreamError;
 use super::health::{Exclusion, Exclusions};
+use super::http1::{self, Connection, Keep, Life, Sender};
 use super::http2;
 use super::load::Load;
 use super::outcome::Outcome;
+use super::room::{Permit, Room};
 use super::tls::{self, ConnectError, Stream};
 use crate::body::Body;
 use crate::clock::Clock;
-use crate::config::{Endpoint, UpstreamConfig};
+use crate::config::{Endpoint, UpstreamConfig, UpstreamProtocol};
 
 /// Most bytes that are read of a response before they are passed on, its head included: what a client that does not read
 /// makes us keep, besides what it has been sent.
@@ -37,6 +38,8 @@ pub struct Target {
     exclusions: Exclusions,
     /// Attempts that failed.
     failures: AtomicU64,
+    /// Of its connections.
+    room: Arc<Room>,
 }
 
 /// The names of ALPN (RFC 7301, 6).
@@ -48,46 +51,28 @@ const UNKNOWN: u8 = 0;
 const CHOSE_HTTP1: u8 = 1;
 const CHOSE_H2: u8 = 2;
 
-/// The connections of one worker. A worker only ever locks its own slot, so the lock is never waited for, but by the
-/// sweep.
+/// The connections of one worker.
 #[repr(align(128))]
 #[derive(Default)]
 struct Slot {
-    /// Of HTTP/1, and idle, the oldest first.
-    idle: Mutex<VecDeque<Idle>>,
-    /// Of HTTP/2.
+    idle: http1::Pool,
     multiplexed: http2::Pool,
-}
-
-struct Idle {
-    sender: SendRequest<Body>,
-    since: Duration,
-}
-
-/// How many idle connections are kept, and for how long.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Keep {
-    pub(super) max_idle: usize,
-    pub(super) idle_timeout: Duration,
 }
 
 /// Sends requests on the streams of a connection of HTTP/2.
 pub(super) type SendStream = hyper::client::conn::http2::SendRequest<Body>;
 
-/// A connection in use.
-pub(super) struct Connection {
-    pub(super) sender: SendRequest<Body>,
-    /// How long it had been idle; none for a new one.
-    pub(super) idle: Option<Duration>,
+/// What comes first to whoever waits.
+enum Turn {
+    /// A connection that somebody else used.
+    Used(Connection),
+    /// Room for another one.
+    Room(Permit),
 }
 
 impl Target {
     pub(super) fn new(endpoint: Endpoint, workers: usize, clock: Clock, dns: &Arc<Dns>) -> Self {
-        let Endpoint { host, port, .. } = &endpoint;
-        let address = match host.contains(':') {
-            true => format!("[{host}]:{port}"),
-            false => format!("{host}:{port}"),
-        };
+        let address = endpoint.authority();
         Self {
             peer: Peer::new(&endpoint, dns),
             endpoint,
@@ -98,6 +83,7 @@ impl Target {
             load: Load::default(),
             exclusions: Exclusions::default(),
             failures: AtomicU64::new(0),
+            room: Arc::default(),
         }
     }
 
@@ -160,30 +146,84 @@ impl Target {
 
     /// The connection that was used last, or none that is usable.
     pub(super) async fn reuse(&self, worker: usize, keep: Keep) -> Option<Connection> {
-        loop {
-            let Idle { mut sender, since } = self.slot(worker)?.pop_back()?;
-            let idle = self.clock.now().saturating_sub(since);
-            if idle > keep.idle_timeout || sender.is_closed() {
-                continue;
-            }
-            // Usually it is ready; if not, the connection's task has yet to see the end of the last body.
-            if sender.is_ready() || sender.ready().await.is_ok() {
-                return Some(Connection {
-                    sender,
-                    idle: Some(idle),
-                });
-            }
-        }
+        self.slots
+            .get(worker)?
+            .idle
+            .take(keep, self.clock.now())
+            .await
     }
 
-    /// A new connection of HTTP/1. Its task ends when the connection does.
-    pub(super) async fn connect(&self, limit: Duration) -> Result<Connection, UpstreamError> {
-        let stream = self.dial(limit, &[HTTP1]).await?;
-        self.speak_http1(stream).await
+    /// A new connection of HTTP/1, or where there is no room for it, whichever comes back first.
+    pub(super) async fn connect(
+        &self,
+        worker: usize,
+        config: &UpstreamConfig,
+    ) -> Result<Connection, UpstreamError> {
+        let permit = match self.room.enter(config.pool.max_connections) {
+            Some(permit) => permit,
+            None => match self.wait(worker, config).await? {
+                Turn::Used(connection) => return Ok(connection),
+                Turn::Room(permit) => permit,
+            },
+        };
+        let stream = self.dial(config.connect_timeout, &[HTTP1]).await?;
+        self.speak_http1(stream, permit, config).await
     }
 
-    async fn speak_http1(&self, stream: Stream) -> Result<Connection, UpstreamError> {
-        let (sender, connection) = http1::Builder::new()
+    /// Waits for a connection: there are as many as there may be.
+    async fn wait(&self, worker: usize, config: &UpstreamConfig) -> Result<Turn, UpstreamError> {
+        let full = || self.full();
+        let slot = self.slots.get(worker).ok_or_else(full)?;
+        let _place = self.room.queue(config.pool.max_waiting).ok_or_else(full)?;
+        let here = slot.idle.wait();
+        let waiting = async {
+            loop {
+                // Asked for first, so that nothing is missed that happens while we look.
+                let mut freed = std::pin::pin!(self.room.freed());
+                let mut returned = std::pin::pin!(here.returned());
+                freed.as_mut().enable();
+                returned.as_mut().enable();
+                if let Some(connection) = self.reuse(worker, Keep::of(config)).await {
+                    return Turn::Used(connection);
+                }
+                if let Some(permit) = self.room.enter(config.pool.max_connections) {
+                    return Turn::Room(permit);
+                }
+                self.evict(worker);
+                tokio::select! {
+                    () = freed => {}
+                    () = returned => {}
+                }
+            }
+        };
+        let waited = tokio::time::timeout(config.connect_timeout, waiting).await;
+        waited.map_err(|_| full())
+    }
+
+    /// Closes a connection that another worker has no use for now. Whether there was one.
+    fn evict(&self, worker: usize) -> bool {
+        let mut others = self.others(worker);
+        let evicted = others.any(|slot| slot.idle.evict() || slot.multiplexed.evict());
+        // A worker may have idle connections of the other version.
+        evicted
+            || self
+                .slots
+                .get(worker)
+                .is_some_and(|slot| slot.multiplexed.evict() || slot.idle.evict())
+    }
+
+    fn others(&self, worker: usize) -> impl Iterator<Item = &Slot> {
+        let slots = self.slots.iter().enumerate();
+        slots.filter_map(move |(index, slot)| (index != worker).then_some(slot))
+    }
+
+    async fn speak_http1(
+        &self,
+        stream: Stream,
+        permit: Permit,
+        config: &UpstreamConfig,
+    ) -> Result<Connection, UpstreamError> {
+        let (sender, connection) = hyper::client::conn::http1::Builder::new()
             .max_buf_size(MOST_READ)
             .handshake(TokioIo::new(stream))
             .await
@@ -193,8 +233,22 @@ impl Target {
             if let Err(error) = connection.with_upgrades().await {
                 tracing::debug!(target = %address, %error, "connection to upstream ended");
             }
+            drop(permit);
         });
+        let sender = Sender::new(sender, self.life(config));
         Ok(Connection { sender, idle: None })
+    }
+
+    /// How long a connection that begins now is used. Not all end at once that began at once.
+    fn life(&self, config: &UpstreamConfig) -> Life {
+        let age = config.pool.max_connection_age.map(|age| {
+            let share = rand::rng().random_range(0.9..=1.0);
+            self.clock.now() + age.mul_f64(share)
+        });
+        Life {
+            until: age.unwrap_or(Duration::MAX),
+            requests: config.pool.max_requests_per_connection.unwrap_or(u64::MAX),
+        }
     }
 
     /// A stream of HTTP/2, on a connection that has room for it or on a new one.
@@ -216,18 +270,65 @@ impl Target {
                 if let Some(found) = pick() {
                     return Ok(found);
                 }
+                let Some(permit) = self.room_or_stream(worker, config).await? else {
+                    continue;
+                };
                 let stream = self.dial(limit, &[H2]).await?;
                 if self.is_secure() && stream.protocol() != Some(H2) {
                     self.agreed.store(UNKNOWN, Ordering::Relaxed);
                     return Err(self.no_http2());
                 }
-                pool.open(TokioIo::new(stream), config, &self.address)
+                let carried = (permit, self.life(config), self.clock.now());
+                pool.open(TokioIo::new(stream), config, &self.address, carried)
                     .await?;
             }
         };
         tokio::time::timeout(limit, opening)
             .await
-            .unwrap_or_else(|_| Err(timeout()))
+            .unwrap_or_else(|_| match self.is_full(config) {
+                true => Err(self.full()),
+                false => Err(timeout()),
+            })
+    }
+
+    /// Room for a connection of HTTP/2; none when a stream has ended instead, and made room for another.
+    async fn room_or_stream(
+        &self,
+        worker: usize,
+        config: &UpstreamConfig,
+    ) -> Result<Option<Permit>, UpstreamError> {
+        if let Some(permit) = self.room.enter(config.pool.max_connections) {
+            return Ok(Some(permit));
+        }
+        let full = || self.full();
+        let pool = &self.slots.get(worker).ok_or_else(full)?.multiplexed;
+        let _place = self.room.queue(config.pool.max_waiting).ok_or_else(full)?;
+        let mut freed = std::pin::pin!(self.room.freed());
+        let mut ended = std::pin::pin!(pool.ended());
+        freed.as_mut().enable();
+        ended.as_mut().enable();
+        if pool.has_room(config.max_streams) {
+            return Ok(None);
+        }
+        if let Some(permit) = self.room.enter(config.pool.max_connections) {
+            return Ok(Some(permit));
+        }
+        // A connection that many share may never be idle: another one ends with the streams that it has.
+        if !self.evict(worker) {
+            self.others(worker).any(|slot| slot.multiplexed.give_up());
+        }
+        tokio::select! {
+            () = freed => {}
+            () = ended => {}
+        }
+        Ok(self.room.enter(config.pool.max_connections))
+    }
+
+    fn is_full(&self, config: &UpstreamConfig) -> bool {
+        config
+            .pool
+            .max_connections
+            .is_some_and(|most| self.room.open() >= most)
     }
 
     /// Whether a target that speaks TLS chose HTTP/2 when it was asked (RFC 7301). It is asked with the first connection.
@@ -235,7 +336,6 @@ impl Target {
         &self,
         worker: usize,
         config: &UpstreamConfig,
-        keep: Keep,
     ) -> Result<bool, UpstreamError> {
         let limit = config.connect_timeout;
         let Some(slot) = self.slots.get(worker) else {
@@ -244,17 +344,20 @@ impl Target {
         if let known @ (CHOSE_HTTP1 | CHOSE_H2) = self.agreed.load(Ordering::Relaxed) {
             return Ok(known == CHOSE_H2);
         }
+        let Some(permit) = self.room_or_stream(worker, config).await? else {
+            return Ok(true);
+        };
         let stream = self.dial(limit, &[H2, HTTP1]).await?;
         let is_h2 = stream.protocol() == Some(H2);
         if is_h2 {
-            let opening = slot
-                .multiplexed
-                .open(TokioIo::new(stream), config, &self.address);
+            let carried = (permit, self.life(config), self.clock.now());
+            let pool = &slot.multiplexed;
+            let opening = pool.open(TokioIo::new(stream), config, &self.address, carried);
             let opened = tokio::time::timeout(limit, opening).await;
             opened.unwrap_or_else(|_| Err(self.timed_out(limit)))?;
         } else {
-            let connection = self.speak_http1(stream).await?;
-            self.keep(worker, connection.sender, keep);
+            let connection = self.speak_http1(stream, permit, config).await?;
+            slot.idle.put_unused(connection.sender, self.clock.now());
         }
         let chosen = if is_h2 { CHOSE_H2 } else { CHOSE_HTTP1 };
         self.agreed.store(chosen, Ordering::Relaxed);
@@ -295,20 +398,51 @@ impl Target {
         }
     }
 
-    pub(super) fn keep(&self, worker: usize, sender: SendRequest<Body>, keep: Keep) {
-        let Some(mut idle) = self.slot(worker) else {
+    /// Keeps a connection that has done its work, unless somebody without one waits on another worker.
+    pub(super) fn keep(&self, worker: usize, sender: Sender, keep: Keep) {
+        let Some(slot) = self.slots.get(worker) else {
             return;
         };
-        if sender.is_closed() || keep.max_idle == 0 {
+        let here = slot.idle.waiting();
+        let elsewhere = self.room.waiting().saturating_sub(here);
+        // By turns, if some wait here as well: closing it makes room for theirs.
+        if elsewhere > 0 && (here == 0 || self.load.total().is_multiple_of(2)) {
             return;
         }
-        if idle.len() >= keep.max_idle {
-            idle.pop_front();
+        slot.idle.put(sender, keep, self.clock.now());
+    }
+
+    /// Opens the connections that a worker is to have before they are needed.
+    pub(super) async fn warm(&self, worker: usize, config: &UpstreamConfig) {
+        let Some(slot) = self.slots.get(worker) else {
+            return;
+        };
+        let speaks_http2 = match config.protocol {
+            UpstreamProtocol::H2 => Ok(true),
+            UpstreamProtocol::Auto if self.is_secure() => self.chose_http2(worker, config).await,
+            UpstreamProtocol::Auto | UpstreamProtocol::Http1 => Ok(false),
+        };
+        let warmed = match speaks_http2 {
+            // One carries many requests.
+            Ok(true) => self.stream(worker, config).await.map(drop),
+            Ok(false) => self.warm_http1(slot, config).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = warmed {
+            tracing::debug!(target = %self.address, %error, "no connection ahead of requests");
         }
-        idle.push_back(Idle {
-            sender,
-            since: self.clock.now(),
-        });
+    }
+
+    async fn warm_http1(&self, slot: &Slot, config: &UpstreamConfig) -> Result<(), UpstreamError> {
+        for _ in slot.idle.idle()..config.pool.warm_connections.min(config.max_idle) {
+            let Some(permit) = self.room.enter(config.pool.max_connections) else {
+                return Ok(());
+            };
+            let stream = self.dial(config.connect_timeout, &[HTTP1]).await?;
+            let connection = self.speak_http1(stream, permit, config).await?;
+            slot.idle.put_unused(connection.sender, self.clock.now());
+        }
+        Ok(())
     }
 
     /// Closes connections that have been idle for too long, of all workers.
@@ -316,30 +450,26 @@ impl Target {
         let now = self.clock.now();
         for slot in &self.slots {
             slot.multiplexed.sweep(now, keep.idle_timeout);
-            let mut idle = slot.idle.lock().unwrap_or_else(PoisonError::into_inner);
-            idle.retain(|entry| {
-                !entry.sender.is_closed() && now.saturating_sub(entry.since) <= keep.idle_timeout
-            });
+            slot.idle.sweep(keep, now);
         }
     }
 
     /// Idle connections of all workers.
     #[must_use]
     pub fn idle_connections(&self) -> usize {
-        let idle = |slot: &Slot| {
-            let idle = slot.idle.lock().unwrap_or_else(PoisonError::into_inner);
-            idle.len() + slot.multiplexed.idle()
-        };
+        let idle = |slot: &Slot| slot.idle.idle() + slot.multiplexed.idle();
         self.slots.iter().map(idle).sum()
     }
 
-    fn slot(&self, worker: usize) -> Option<MutexGuard<'_, VecDeque<Idle>>> {
-        Some(
-            self.slots
-                .get(worker)?
-                .idle
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        )
+    /// Connections of all workers.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.room.open()
+    }
+
+    fn full(&self) -> UpstreamError {
+        UpstreamError::PoolFull {
+            target: Arc::clone(&self.address),
+        }
     }
 }

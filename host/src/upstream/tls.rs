@@ -6,16 +6,17 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::dial::Peer;
+use super::dial::{Peer, Socket};
 use crate::config::TargetTls;
 
 /// A connection to a target.
 pub(super) enum Stream {
     Plain(TcpStream),
+    Unix(UnixStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
 
@@ -37,9 +38,10 @@ pub(super) async fn connect(
     tls: Option<&TargetTls>,
     protocols: &[&[u8]],
 ) -> std::result::Result<Stream, ConnectError> {
-    let stream = peer.connect().await.map_err(ConnectError::Tcp)?;
-    let Some(tls) = tls else {
-        return Ok(Stream::Plain(stream));
+    let (stream, tls) = match (peer.connect().await.map_err(ConnectError::Tcp)?, tls) {
+        (Socket::Unix(stream), _) => return Ok(Stream::Unix(stream)),
+        (Socket::Tcp(stream), None) => return Ok(Stream::Plain(stream)),
+        (Socket::Tcp(stream), Some(tls)) => (stream, tls),
     };
     let connector = TlsConnector::from(Arc::clone(&tls.client));
     let protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
@@ -55,7 +57,7 @@ impl Stream {
     /// The protocol that the target chose in ALPN.
     pub(super) fn protocol(&self) -> Option<&[u8]> {
         match self {
-            Self::Plain(_) => None,
+            Self::Plain(_) | Self::Unix(_) => None,
             Self::Tls(stream) => stream.get_ref().1.alpn_protocol(),
         }
     }
@@ -69,6 +71,7 @@ impl AsyncRead for Stream {
     ) -> Poll<Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
         }
     }
@@ -78,6 +81,7 @@ impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
@@ -89,6 +93,7 @@ impl AsyncWrite for Stream {
     ) -> Poll<Result<usize>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, buffers),
+            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, buffers),
             Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, buffers),
         }
     }
@@ -100,6 +105,7 @@ impl AsyncWrite for Stream {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
             Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
@@ -107,6 +113,7 @@ impl AsyncWrite for Stream {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }

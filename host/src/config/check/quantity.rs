@@ -74,6 +74,20 @@ impl Checker<'_> {
         usize::try_from(self.size(place, field, default as u64, range)).unwrap_or(usize::MAX)
     }
 
+    /// A number within `range`, if there is one.
+    pub(super) fn limit<N>(
+        &mut self,
+        place: &Place<'_>,
+        field: &Field<u64>,
+        range: RangeInclusive<u64>,
+    ) -> Option<N>
+    where
+        N: TryFrom<u64> + Default,
+    {
+        let is_some = field.is_some();
+        is_some.then(|| self.count(place, field, N::default(), range))
+    }
+
     /// A number within `range`.
     pub(super) fn count<N>(
         &mut self,

@@ -9,7 +9,7 @@ use super::quantity::TIMEOUT;
 use crate::config::defaults as default;
 use crate::config::entry::Entry;
 use crate::config::file::UpstreamFile;
-use crate::config::resolved::{UpstreamConfig, UpstreamProtocol};
+use crate::config::resolved::{PoolConfig, UpstreamConfig, UpstreamProtocol};
 
 /// More pings than that are an attack to some servers.
 const PING_INTERVAL: RangeInclusive<Duration> =
@@ -70,10 +70,31 @@ impl Checker<'_> {
                 default::DEFAULT_UPSTREAM_IDLE_TIMEOUT,
                 TIMEOUT,
             ),
+            pool: self.pool(table),
             retry: self.retry(place, &file.retry).unwrap_or_default(),
             retry_budget: self.retry_budget(place, &file.retry_budget, &file.retry_budget_min),
             breaker: self.breaker(place, &file.breaker),
             concurrency: self.concurrency(place, &file.concurrency),
+        }
+    }
+
+    fn pool(&mut self, table: &Entry<'_, UpstreamFile>) -> PoolConfig {
+        let Entry { file, place, .. } = table;
+        PoolConfig {
+            max_connections: self.limit(place, &file.max_connections, 1..=1_000_000),
+            max_waiting: self.count(
+                place,
+                &file.max_waiting,
+                default::DEFAULT_UPSTREAM_MAX_WAITING,
+                0..=1_000_000,
+            ),
+            max_requests_per_connection: self.limit(
+                place,
+                &file.max_requests_per_connection,
+                1..=1_000_000_000,
+            ),
+            max_connection_age: self.timeout(place, &file.max_connection_age),
+            warm_connections: self.count(place, &file.warm_connections, 0, 0..=1_000),
         }
     }
 }

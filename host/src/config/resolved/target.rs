@@ -1,6 +1,7 @@
 //! Targets of upstreams.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::config::tls::TargetTls;
@@ -17,12 +18,31 @@ pub struct TargetConfig {
 /// Where a target is, from `http://host:port` or `https://host:port`, and how it is spoken to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Endpoint {
-    /// Name or address, without brackets.
+    /// Name or address, without brackets, or `unix:` and a path.
     pub host: Arc<str>,
-    /// Port, 80 or 443 when the URL names none.
+    /// Port, 80 or 443 when the URL names none, 0 with a path.
     pub port: u16,
     /// How it is spoken to over TLS, if it is.
     pub tls: Option<TargetTls>,
+}
+
+impl Endpoint {
+    /// The path of its socket, if it is one of this machine.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        self.host.strip_prefix("unix:").map(Path::new)
+    }
+
+    /// `host:port`, or `unix:` and a path.
+    #[must_use]
+    pub fn authority(&self) -> String {
+        let Self { host, port, .. } = self;
+        match host.contains(':') {
+            _ if self.path().is_some() => host.to_string(),
+            true => format!("[{host}]:{port}"),
+            false => format!("{host}:{port}"),
+        }
+    }
 }
 
 /// The place of a target among those of its upstream.

@@ -81,15 +81,14 @@ pub(super) struct Lines {
 
 impl Client {
     pub(super) fn new(endpoint: &Endpoint, dns: &Arc<Dns>) -> Self {
-        let Endpoint { host, port, .. } = endpoint;
-        let authority = match host.contains(':') {
-            true => format!("[{host}]:{port}"),
-            false => format!("{host}:{port}"),
-        };
         Self {
             peer: Peer::new(endpoint, dns),
             endpoint: endpoint.clone(),
-            host: HeaderValue::try_from(authority).expect("hosts are names or addresses"),
+            host: match endpoint.path() {
+                Some(_) => HeaderValue::from_static("localhost"),
+                None => HeaderValue::try_from(endpoint.authority())
+                    .expect("hosts are names or addresses"),
+            },
         }
     }
 

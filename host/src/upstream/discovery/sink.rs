@@ -180,13 +180,7 @@ impl Watched {
             Some(_) if inner.problem == inner.left_out => "current",
             Some(_) => "stale",
         };
-        let shown = |target: &TargetConfig| {
-            let endpoint = &target.endpoint;
-            match endpoint.host.contains(':') {
-                true => format!("[{}]:{}", endpoint.host, endpoint.port),
-                false => format!("{}:{}", endpoint.host, endpoint.port),
-            }
-        };
+        let shown = |target: &TargetConfig| target.endpoint.authority();
         let age = |answered| self.clock.now().saturating_sub(answered).as_secs();
         DiscoveryReport {
             kind: self.kind,
