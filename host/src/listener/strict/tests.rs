@@ -117,6 +117,12 @@ fn a_head_is_refused_as_soon_as_it_is_too_large() {
         "{} bytes were passed on",
         out.len()
     );
+    // In one piece the space is there, in small ones it is not.
+    let method = [&[b'A'; 1_100], b" / HTTP/1.1\r\n".as_slice()].concat();
+    let pieces: Vec<&[u8]> = method.chunks(7).collect();
+    for pieces in [pieces, vec![&method]] {
+        assert_eq!(passed(&pieces).1, Some(Refusal::HeadTooLarge));
+    }
     let value = [b"GET / HTTP/1.1\r\nX: ".as_slice(), &[b'a'; 2_000]].concat();
     assert_eq!(passed(&[&value]).1, Some(Refusal::HeadTooLarge));
     let lines = format!("GET / HTTP/1.1\r\n{}", "X: a\r\n".repeat(9));
