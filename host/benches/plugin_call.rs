@@ -216,6 +216,8 @@ impl Bench {
             upstream: None,
             target: None,
             attempts: Vec::new(),
+            may_repeat: true,
+            fallback: None,
             upstream_time: None,
             status: None,
             source: None,

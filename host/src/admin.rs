@@ -1,5 +1,7 @@
 //! The admin listener: health, metrics, and what is loaded. For operators: keep it on a private address.
 
+mod drill;
+
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -9,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -17,10 +19,15 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
 use tokio::net::TcpListener;
 
+pub use drill::Order;
+
+use crate::proxy::Drills;
 use crate::upstream::discovery::DiscoveryReport;
 
 /// Nobody who means well takes longer to ask.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// An order is a few words.
+const MAX_ORDER: usize = 64 << 10;
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(100);
 
 /// What the process is doing.
@@ -48,6 +55,8 @@ pub trait Source: Send + Sync + 'static {
     fn report(&self) -> Report;
     /// The metrics page, in the Prometheus text format.
     fn metrics(&self) -> String;
+    /// Drills, where they are allowed.
+    fn drills(&self) -> Option<&Drills>;
 }
 
 /// Serves the admin listener for as long as the process lives.
@@ -64,8 +73,13 @@ pub async fn serve(socket: TcpListener, source: Arc<dyn Source>) {
         let source = Arc::clone(&source);
         tokio::spawn(async move {
             let service = service_fn(move |request: Request<Incoming>| {
-                let response = answer(&request, &*source);
-                async move { Ok::<_, Infallible>(response) }
+                let source = Arc::clone(&source);
+                async move {
+                    Ok::<_, Infallible>(match request.uri().path() {
+                        "/api/drills" => drills(request, &*source).await,
+                        _ => answer(&request, &*source),
+                    })
+                }
             });
             let mut builder = http1::Builder::new();
             builder
@@ -109,9 +123,43 @@ fn answer(request: &Request<Incoming>, source: &dyn Source) -> Response<Full<Byt
             let json = serde_json::to_string_pretty(&source.report()).unwrap_or_default();
             typed(StatusCode::OK, json + "\n", "application/json")
         }
-        "/" => text(StatusCode::OK, "/healthz\n/readyz\n/metrics\n/api/status\n"),
+        "/" => text(
+            StatusCode::OK,
+            "/healthz\n/readyz\n/metrics\n/api/status\n/api/drills\n",
+        ),
         _ => text(StatusCode::NOT_FOUND, "not here; / lists what is\n"),
     }
+}
+
+/// `/api/drills`. Only what says that it is JSON may change anything: a page that an operator's browser has open cannot say
+/// that of what it sends elsewhere.
+async fn drills(request: Request<Incoming>, source: &dyn Source) -> Response<Full<Bytes>> {
+    let (head, body) = request.into_parts();
+    let is_json = head
+        .headers
+        .get(CONTENT_TYPE)
+        .is_some_and(|kind| kind == "application/json");
+    let changes = head.method != Method::GET && head.method != Method::HEAD;
+    if changes && !is_json {
+        return text(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "expected application/json\n",
+        );
+    }
+    let collected = tokio::time::timeout(HEADER_TIMEOUT, Limited::new(body, MAX_ORDER).collect());
+    let Ok(Ok(body)) = collected.await else {
+        return text(
+            StatusCode::BAD_REQUEST,
+            "the request's body is too large, or did not come\n",
+        );
+    };
+    let (status, answer) = drill::answer(
+        source.drills(),
+        &head.method,
+        head.uri.query(),
+        &body.to_bytes(),
+    );
+    typed(status, answer, "text/plain; charset=utf-8")
 }
 
 fn text(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {

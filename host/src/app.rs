@@ -37,6 +37,7 @@ use crate::clock::Clock;
 use crate::config::{Config, ListenAddress, Problems};
 use crate::listener::{ListenError, Passed};
 use crate::plugin::{Engine, EngineError};
+use crate::proxy::Drills;
 use crate::shutdown::{self, Drain, DrainSignal};
 use crate::telemetry::{AccessLog, Metrics};
 use crate::upstream::Dns;
@@ -321,8 +322,13 @@ fn builder(
     let engine = Engine::new(&config.engine)?;
     let workers = config.server.workers;
     let dns = Arc::new(Dns::new(&config.dns, control.clone()));
+    let allows_drills = config
+        .admin
+        .as_ref()
+        .is_some_and(|admin| admin.allow_drills);
     let clock = Clock::system();
-    let builder = Builder::new(engine, metrics, access_log, clock, (workers, dns));
+    let shared = (workers, dns);
+    let builder = Builder::new(engine, metrics, access_log, clock, shared, allows_drills);
     Ok((Arc::new(builder), workers))
 }
 
@@ -415,6 +421,9 @@ async fn sweep(builder: Arc<Builder>, views: Views) {
         tokio::time::sleep(SWEEP).await;
         builder.state.sweep();
         views.upstreams().sweep();
+        if let Some(drills) = &builder.drills {
+            drills.sweep();
+        }
     }
 }
 
@@ -426,6 +435,10 @@ struct AdminSource {
 }
 
 impl admin::Source for AdminSource {
+    fn drills(&self) -> Option<&Drills> {
+        self.builder.drills.as_deref()
+    }
+
     fn report(&self) -> admin::Report {
         let addresses = self.listeners.addresses().into_iter();
         admin::Report {

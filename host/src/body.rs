@@ -57,6 +57,10 @@ impl StdError for BodyError {
 /// Longer waits than this are this long: adding them to an instant cannot overflow.
 const FAR: Duration = Duration::from_secs(365 * 24 * 3_600);
 
+/// Most bytes that are read of a body that nobody wants, and for how long.
+const MAX_DISCARDED: usize = 64 << 10;
+const DISCARD_TIME: Duration = Duration::from_secs(1);
+
 /// The body of a request or a response.
 #[derive(Debug, Default)]
 pub struct Body(Kind);
@@ -235,6 +239,17 @@ impl Body {
             stream.deadline = less(stream.deadline, deadline);
         }
         self
+    }
+
+    /// Reads what nobody wants, if it is little: a connection that is read to the end of a body can be used again.
+    pub fn discard(self) {
+        if self.is_end_stream() || self.size_hint().lower() > MAX_DISCARDED as u64 {
+            return;
+        }
+        tokio::spawn(tokio::time::timeout(
+            DISCARD_TIME,
+            self.collect(MAX_DISCARDED),
+        ));
     }
 
     /// Reads all of it.

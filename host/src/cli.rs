@@ -1,6 +1,7 @@
 //! The command line: one file for each subcommand.
 
 mod check;
+mod drill;
 mod explain;
 mod routes;
 mod run;
@@ -37,6 +38,8 @@ enum Command {
     Routes(ConfigArgs),
     /// Say which route, plugins and upstream a request would meet, and why no other route.
     Explain(explain::Request),
+    /// Hold requests of a running gateway, or let them fail, for some minutes; `allow-drills` must allow it.
+    Drill(drill::Request),
 }
 
 #[derive(Debug, Args)]
@@ -56,6 +59,7 @@ pub fn main() -> ExitCode {
         (Some(Command::Check(args)), None) => check::check(&args.config),
         (Some(Command::Routes(args)), None) => routes::routes(&args.config),
         (Some(Command::Explain(request)), None) => explain::explain(&request),
+        (Some(Command::Drill(request)), None) => drill::drill(&request),
         (Some(_), Some(_)) => fail(
             EXIT_CONFIG,
             "name the configuration after the command: postern run --config FILE",

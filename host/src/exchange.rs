@@ -81,6 +81,10 @@ pub struct Exchange {
     pub target: Option<Arc<str>>,
     /// All attempts at it, where not the first one was the only one.
     pub attempts: Vec<Attempt>,
+    /// Whether it may be given to yet another service: none has seen it, or its method allows it.
+    pub may_repeat: bool,
+    /// Who answered in the place of its origin: a word.
+    pub fallback: Option<&'static str>,
     /// From the forwarded head to the response's head.
     pub upstream_time: Option<Duration>,
     /// The answer's status; none while there is no answer, and if the client went away before it.

@@ -1,6 +1,10 @@
 //! The proxy: from a request to its response, always. `pipeline` is the path, `rescue` what happens when it fails.
 
+mod deadline;
+mod drill;
 mod error;
+mod fallback;
+mod fault;
 mod find;
 mod forwarding;
 mod grpc;
@@ -23,7 +27,10 @@ use http::{Request, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 
+pub use drill::{Drills, MAX_DRILL};
 pub use error::{ProxyError, Refusal};
+pub use fallback::{Fallback, FallbackStep, Substitute};
+pub use fault::{DrillSlot, Fault, Faults};
 pub use find::find;
 pub use mirror::Mirror;
 pub use rewrite::{PathChange, Redirect};
@@ -91,6 +98,8 @@ fn open(
         upstream: None,
         target: None,
         attempts: Vec::new(),
+        may_repeat: true,
+        fallback: None,
         upstream_time: None,
         status: None,
         source: None,

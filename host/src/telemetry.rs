@@ -13,9 +13,9 @@ mod recorder;
 pub use access_log::AccessLog;
 pub use logging::{Logging, LoggingError};
 pub use metrics::{
-    ConnectionRefusal, DiscoveryMetrics, HandshakeOutcome, ListenerMetrics, Metrics, MirrorMetrics,
-    MirrorOutcome, PluginMetrics, PluginOutcome, PluginPhase, ProtectionMetrics, ReloadOutcome,
-    RouteMetrics, UpstreamMetrics,
+    ConnectionRefusal, DiscoveryMetrics, FallbackMetrics, FaultMetrics, HandshakeOutcome,
+    ListenerMetrics, Metrics, MirrorMetrics, MirrorOutcome, PluginMetrics, PluginOutcome,
+    PluginPhase, ProtectionMetrics, ReloadOutcome, RouteMetrics, UpstreamMetrics,
 };
 pub use plugin_metrics::{GuestMetricKind, GuestMetrics, ObserveError};
 pub use recorder::ExchangeRecorder;

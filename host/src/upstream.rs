@@ -31,7 +31,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use http::{Request, Response};
+use http::{HeaderName, Request, Response};
 
 pub use dns::Dns;
 pub use error::UpstreamError;
@@ -84,6 +84,10 @@ pub struct Sending<'a> {
     pub retry: Option<&'a RetryConfig>,
     /// How much it matters.
     pub importance: Importance,
+    /// The header that tells targets how many milliseconds are left.
+    pub deadline_header: Option<&'a HeaderName>,
+    /// How long the caller of gRPC still waits, which targets are told.
+    pub grpc_timeout: Option<Duration>,
     /// Whether it asks for an upgrade, which HTTP/1 alone has: of an answer with status 101, the connection is to be had
     /// from its extensions.
     pub upgrade: bool,
@@ -96,12 +100,17 @@ pub struct Delivered {
     pub answer: Result<Answer, UpstreamError>,
     /// All attempts, where not the first one was the only one.
     pub attempts: Vec<Attempt>,
+    /// Whether the request may be given to another service: none has seen it, or its method allows it.
+    pub may_repeat: bool,
 }
 
 impl Delivered {
     fn failed(error: UpstreamError) -> Self {
-        let (answer, attempts) = (Err(error), Vec::new());
-        Self { answer, attempts }
+        Self {
+            answer: Err(error),
+            attempts: Vec::new(),
+            may_repeat: true,
+        }
     }
 }
 
@@ -274,19 +283,26 @@ impl Upstream {
                 false => self.config.protocol,
             },
             max_body: policy.max_body,
+            deadline_header: sending.deadline_header,
+            grpc_deadline: sending.grpc_timeout.map(|left| begun.saturating_add(left)),
         };
+        let method = request.method().clone();
         let budget = Some(self.protection.budget());
         let mut attempts = Attempts {
             wire: &wire,
-            course: Course::new(policy, budget, request.method(), deadline),
+            course: Course::new(policy, budget, &method, deadline),
             breaker: self.protection.breaker(),
             // Without a limit, somebody else watches the time.
             patience: limit.map(|_| self.config.read_timeout),
             log: Vec::new(),
         };
         let result = attempts.run(request).await;
-        let log = attempts.log.into_iter().map(attempt);
+        let log = attempts.log;
+        let is_unseen = || log.iter().all(|noted| retry::is_unseen(noted.outcome));
+        let may_repeat = policy.allows(&method) || result.is_err() && is_unseen();
+        let log = log.into_iter().map(attempt);
         Delivered {
+            may_repeat,
             attempts: log.collect(),
             answer: result.map(|(picked, (response, held))| {
                 let target = Arc::clone(picked.target().address());

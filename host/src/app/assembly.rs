@@ -3,9 +3,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::config::{OriginConfig, RouteConfig, UpgradeProtocol};
+use bytes::Bytes;
+
+use crate::config::{FallbackConfig, FallbackTo, OriginConfig, RouteConfig, UpgradeProtocol};
 use crate::plugin::{Chain, Plugin};
-use crate::proxy::{Mirror, Origin, PathChange, Redirect, Route, Split};
+use crate::proxy::{
+    Drills, Fallback, FallbackStep, Fault, Faults, Mirror, Origin, PathChange, Redirect, Route,
+    Split, Substitute,
+};
 use crate::telemetry::Metrics;
 use crate::upstream::{Upstream, Upstreams};
 
@@ -17,6 +22,7 @@ pub(super) struct Assembly<'a> {
     upstreams: HashMap<&'a str, &'a Arc<Upstream>>,
     plugins: HashMap<&'a str, &'a Arc<Plugin>>,
     metrics: &'a Metrics,
+    drills: Option<&'a Drills>,
 }
 
 impl<'a> Assembly<'a> {
@@ -24,6 +30,7 @@ impl<'a> Assembly<'a> {
         upstreams: &'a Upstreams,
         plugins: &'a [Arc<Plugin>],
         metrics: &'a Metrics,
+        drills: Option<&'a Drills>,
     ) -> Self {
         Self {
             upstreams: upstreams
@@ -35,6 +42,7 @@ impl<'a> Assembly<'a> {
                 .map(|plugin| (&**plugin.name(), plugin))
                 .collect(),
             metrics,
+            drills,
         }
     }
 
@@ -53,6 +61,10 @@ impl<'a> Assembly<'a> {
             path_change: route.path_change.as_ref().map(PathChange::new),
             mirror,
             retry: route.retry.clone(),
+            importance: route.importance,
+            deadline_header: route.deadline_header.clone(),
+            fallback: self.fallback(route),
+            faults: self.faults(route),
             timeout: route.timeout,
             read_timeout: route.read_timeout,
             total_timeout: route.total_timeout,
@@ -62,6 +74,47 @@ impl<'a> Assembly<'a> {
                 .contains(&UpgradeProtocol::WebSocket)
                 .then_some(route.tunnel_idle_timeout),
         }
+    }
+
+    fn fallback(&self, route: &RouteConfig) -> Option<Fallback> {
+        if route.fallback.is_empty() {
+            return None;
+        }
+        let step = |config: &FallbackConfig| FallbackStep {
+            statuses: config.statuses.clone(),
+            to: match &config.to {
+                FallbackTo::Upstream(name) => Substitute::Upstream(self.upstream(name)),
+                FallbackTo::Responder(name) => Substitute::Responder(self.plugin(name)),
+                FallbackTo::Answer {
+                    status,
+                    content_type,
+                    body,
+                } => Substitute::Answer {
+                    status: http::StatusCode::from_u16(*status).expect(CHECKED),
+                    content_type: content_type.clone(),
+                    body: Bytes::copy_from_slice(body),
+                },
+            },
+        };
+        Some(Fallback {
+            steps: route.fallback.iter().map(step).collect(),
+            metrics: self.metrics.route(&route.name).fallback(),
+        })
+    }
+
+    /// What may go wrong on purpose: where drills are allowed, a drill may come any time.
+    fn faults(&self, route: &RouteConfig) -> Option<Faults> {
+        let fault = route.fault.as_ref();
+        let fault = fault.map(|config| Fault::new(config).expect(CHECKED));
+        let drill = self.drills.map(|drills| drills.slot(&route.name));
+        if fault.is_none() && drill.is_none() {
+            return None;
+        }
+        Some(Faults {
+            fault,
+            drill,
+            metrics: self.metrics.route(&route.name).fault(),
+        })
     }
 
     fn origin(&self, route: &RouteConfig) -> Origin {

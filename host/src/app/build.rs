@@ -7,10 +7,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::assembly::Assembly;
 use super::services::{self, State};
 use crate::clock::Clock;
-use crate::config::{Config, OriginConfig, PluginConfig, Problem, Problems};
+use crate::config::{
+    Config, FallbackTo, OriginConfig, PluginConfig, Problem, Problems, RouteConfig,
+};
 use crate::identity::Keys;
 use crate::plugin::{Code, Engine, LoadError, Plugin, Services};
-use crate::proxy::Snapshot;
+use crate::proxy::{Drills, Snapshot};
 use crate::router::Router;
 use crate::telemetry::{AccessLog, ExchangeRecorder, Metrics};
 use crate::upstream::discovery::{Discoveries, Prepared};
@@ -26,6 +28,8 @@ pub(super) struct Builder {
     pub(super) workers: usize,
     pub(super) dns: Arc<Dns>,
     pub(super) discoveries: Discoveries,
+    /// Where they are allowed.
+    pub(super) drills: Option<Arc<Drills>>,
     codes: Mutex<HashMap<PathBuf, Code>>,
 }
 
@@ -44,7 +48,9 @@ impl Builder {
         access_log: Arc<AccessLog>,
         clock: Clock,
         (workers, dns): (usize, Arc<Dns>),
+        allows_drills: bool,
     ) -> Self {
+        let drills = allows_drills.then(|| Arc::new(Drills::new(clock.clone())));
         let state = Arc::new(State::new(clock.clone()));
         let discoveries = Discoveries::new(Arc::clone(&dns), clock.clone(), Arc::clone(&metrics));
         Self {
@@ -56,6 +62,7 @@ impl Builder {
             workers,
             dns,
             discoveries,
+            drills,
             codes: Mutex::default(),
         }
     }
@@ -250,7 +257,7 @@ impl Builder {
         upstreams: Arc<Upstreams>,
         plugins: Vec<Arc<Plugin>>,
     ) -> Snapshot {
-        let assembly = Assembly::new(&upstreams, &plugins, &self.metrics);
+        let assembly = Assembly::new(&upstreams, &plugins, &self.metrics, self.drills.as_deref());
         let routes = config
             .routes
             .iter()
@@ -271,6 +278,7 @@ impl Builder {
             routes,
             upstreams,
             plugins,
+            importances: config.importances.clone(),
             recorder,
         }
     }
@@ -327,12 +335,25 @@ fn find<'p>(plugins: &'p [Arc<Plugin>], name: &str) -> Option<&'p Arc<Plugin>> {
     plugins.iter().find(|plugin| **plugin.name() == *name)
 }
 
+/// The plugins that a route names as responders.
+fn responders(route: &RouteConfig) -> impl Iterator<Item = &Arc<str>> {
+    let origin = match &route.origin {
+        OriginConfig::Responder(name) => Some(name),
+        _ => None,
+    };
+    let fallbacks = route.fallback.iter().filter_map(|step| match &step.to {
+        FallbackTo::Responder(name) => Some(name),
+        _ => None,
+    });
+    origin.into_iter().chain(fallbacks)
+}
+
 /// A responder must respond, and a plugin in a chain must have something to do there.
 fn check_roles(config: &Config, plugins: &[Arc<Plugin>], problems: &mut Vec<Problem>) {
     for route in &config.routes {
-        if let OriginConfig::Responder(name) = &route.origin
-            && find(plugins, name).is_some_and(|plugin| !plugin.is_responder())
-        {
+        let unfit = responders(route)
+            .filter(|name| find(plugins, name).is_some_and(|plugin| !plugin.is_responder()));
+        for name in unfit {
             let message = format!(
                 "plugin {name:?} cannot be a responder: it does not export postern:plugin/responder"
             );

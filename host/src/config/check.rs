@@ -5,6 +5,7 @@
 
 mod consumer;
 mod discovery;
+mod fallback;
 mod origin;
 mod plugin;
 mod quantity;
@@ -24,12 +25,13 @@ use toml::Spanned;
 
 use super::entry::{Entry, Place};
 use super::error::{Problem, Report};
-use super::file::Field;
+use super::file::{Field, TierFile};
 use super::reference::Environment;
 use super::resolved::{Config, Position};
 use super::suggest;
 use super::tables::Tables;
 use super::text::Texts;
+use crate::types::Importance;
 
 /// Checks `tables`, whose main file is `main`. What comes back is usable only when `report` is clean.
 pub(super) fn check(
@@ -66,6 +68,7 @@ pub(super) fn check(
         upstreams: checker.upstreams(&tables.upstreams),
         consumers: checker.consumers(&tables.consumers),
         tiers: checker.tiers(&tables.tiers),
+        importances: importances(&tables.tiers),
         keys: checker.keys(&tables.keys),
         routes: checker.routes(&tables.routes),
         admin,
@@ -74,6 +77,14 @@ pub(super) fn check(
         sources: checker.sources(),
         texts: Texts::default(),
     }
+}
+
+fn importances(tables: &[Entry<'_, TierFile>]) -> BTreeMap<Arc<str>, Importance> {
+    let importance = |table: &Entry<'_, TierFile>| {
+        let word = table.file.importance?;
+        Some((Arc::clone(&table.name), word.0))
+    };
+    tables.iter().filter_map(importance).collect()
 }
 
 /// What other tables may name.

@@ -7,6 +7,9 @@ pub const DEFAULT_SERVER_DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// `[server] readiness-delay`: who asks for readiness is expected to know by itself when to come back.
 pub const DEFAULT_SERVER_READINESS_DELAY: Duration = Duration::ZERO;
 
+/// `[admin] allow-drills`
+pub const DEFAULT_ADMIN_ALLOW_DRILLS: bool = false;
+
 /// `[log] level`
 pub const DEFAULT_LOG_LEVEL: &str = "info";
 
@@ -105,6 +108,9 @@ pub const DEFAULT_CONCURRENCY_QUEUE_TIMEOUT: Duration = Duration::from_secs(1);
 pub const DEFAULT_CONCURRENCY_ADAPTIVE: bool = false;
 /// `[upstream.NAME.concurrency] min-requests`
 pub const DEFAULT_CONCURRENCY_MIN_REQUESTS: usize = 1;
+
+/// `[[route.fallback]] statuses`
+pub const DEFAULT_FALLBACK_STATUSES: [u16; 4] = [500, 502, 503, 504];
 
 /// `[plugin.NAME.budget] cpu`: what a neighbour on the same worker may have to wait for a call that does not yield.
 pub const DEFAULT_BUDGET_CPU: Duration = Duration::from_millis(2);

@@ -18,6 +18,7 @@ pub(super) use target::*;
 
 use super::address::{Address, ListenWord, ModeText, Network, ServerNameText};
 use super::reference::{PublicKeyReference, SecretReference};
+use super::resilience::ImportanceWord;
 use super::units::{DurationText, LimitText, SizeText};
 use super::values::{
     AccessFormat, AlgorithmWord, ClientAuthWord, EncodedWord, GrantWord, IsolationWord, LogFormat,
@@ -64,6 +65,8 @@ pub(super) struct ServerFile {
 pub(super) struct AdminFile {
     /// Where the admin listener listens.
     pub(super) address: Field<Address>,
+    /// Whether faults may be injected through it.
+    pub(super) allow_drills: Option<bool>,
 }
 
 /// `[access-log]`
@@ -348,6 +351,8 @@ pub(super) struct ApiKeyFile {
 pub(super) struct TierFile {
     /// How much is allowed how often.
     pub(super) limits: Field<Vec<LimitText>>,
+    /// How much its requests matter when not all can be served.
+    pub(super) importance: Option<ImportanceWord>,
 }
 
 /// `[keys.NAME]`

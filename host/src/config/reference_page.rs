@@ -248,6 +248,8 @@ fn of_resilience() -> Vec<Row> {
     let retry = "[upstream.NAME.retry], [route.retry]";
     let breaker = "[upstream.NAME.breaker]";
     let concurrency = "[upstream.NAME.concurrency]";
+    let fallback = "[[route.fallback]]";
+    let statuses = format!("{DEFAULT_FALLBACK_STATUSES:?}");
     let share = |per_million: u32| text(format_args!("{}%", per_million / 10_000));
     let least = DEFAULT_UPSTREAM_RETRY_BUDGET_MIN.to_string();
     let queue_timeout = duration(DEFAULT_CONCURRENCY_QUEUE_TIMEOUT);
@@ -258,6 +260,12 @@ fn of_resilience() -> Vec<Row> {
             share(DEFAULT_UPSTREAM_RETRY_BUDGET),
         ),
         (upstream, "retry-budget-min", least),
+        (fallback, "statuses", statuses),
+        (
+            "[admin]",
+            "allow-drills",
+            DEFAULT_ADMIN_ALLOW_DRILLS.to_string(),
+        ),
         (retry, "retries", DEFAULT_RETRY_RETRIES.to_string()),
         (retry, "backoff", duration(DEFAULT_RETRY_BACKOFF)),
         (retry, "max-backoff", duration(DEFAULT_RETRY_MAX_BACKOFF)),

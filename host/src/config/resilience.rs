@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Deserializer};
 
-use super::values::{from_text, one_of, text_value};
+use super::values::{Refusal, from_text, one_of, text_value};
+use crate::types::Importance;
 
 /// After what a request is sent again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,3 +49,36 @@ text_value!(
     /// `unavailable` and others
     GrpcStatusWord(u16), "a status of gRPC like \"unavailable\"", |text| one_of(text, &GRPC_STATUSES)
 );
+text_value!(
+    /// `low`, `normal`, `high`
+    #[derive(Copy)]
+    ImportanceWord(Importance), "one of low, normal, high",
+    |text| one_of(text, &[("low", Importance::Low), ("normal", Importance::Normal), ("high", Importance::High)])
+);
+text_value!(
+    /// The name of a header that says how long a client waits.
+    DeadlineHeader(http::HeaderName), "a header name like \"x-request-timeout-ms\"", deadline_header
+);
+
+/// Fields that mean something else already.
+const TAKEN: [&str; 10] = [
+    "host",
+    "content-length",
+    "content-type",
+    "connection",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+    "grpc-timeout",
+    "authorization",
+    "cookie",
+];
+
+fn deadline_header(text: &str) -> Result<http::HeaderName, Refusal> {
+    let expected = || Refusal::expected("a header name like \"x-request-timeout-ms\"", text);
+    let name = http::HeaderName::from_bytes(text.as_bytes()).map_err(|_| expected())?;
+    match TAKEN.contains(&name.as_str()) {
+        true => Err(expected().help("this one means something else already")),
+        false => Ok(name),
+    }
+}

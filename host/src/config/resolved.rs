@@ -22,7 +22,7 @@ use super::address::ListenAddress;
 use super::secret::Secret;
 use super::text::Texts;
 use super::tls::ListenTlsConfig;
-use crate::types::EncodedInPath;
+use crate::types::{EncodedInPath, Importance};
 
 /// The whole configuration. Names in routes and grants refer to existing tables: `check` has seen to it.
 #[derive(Debug)]
@@ -49,6 +49,8 @@ pub struct Config {
     pub consumers: Vec<ConsumerConfig>,
     /// `[tier.NAME]`: its limits.
     pub tiers: BTreeMap<Arc<str>, Vec<LimitConfig>>,
+    /// `[tier.NAME]`: how much requests matter, of tiers that say it.
+    pub importances: BTreeMap<Arc<str>, Importance>,
     /// `[keys.NAME]`
     pub keys: Vec<KeyConfig>,
     /// `[[route]]`, in the order of the file.
@@ -75,6 +77,8 @@ pub struct ServerConfig {
 pub struct AdminConfig {
     /// Where `/metrics`, `/healthz`, `/readyz` and `/api/*` are served.
     pub address: SocketAddr,
+    /// Whether faults may be injected through it. Default not.
+    pub allow_drills: bool,
 }
 
 /// `[access-log]`

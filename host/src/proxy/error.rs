@@ -49,6 +49,9 @@ pub enum ProxyError {
     /// A plugin failed, and its `on-failure` is `closed`.
     #[error("plugin {0:?} failed")]
     PluginFailed(Arc<str>),
+    /// It was to fail, for a drill.
+    #[error("a fault was injected: status {0}")]
+    Fault(http::StatusCode),
     /// The upstream gave no response.
     #[error(transparent)]
     Upstream(#[from] UpstreamError),

@@ -11,7 +11,7 @@ use super::rewrite::Redirect;
 use super::secure;
 use super::snapshot::{Origin, Route, View};
 use super::tunnel::{self, Tunnel, Wish};
-use super::{find, forwarding, grpc, headers, rescue};
+use super::{deadline, fallback, find, forwarding, grpc, headers, rescue};
 use crate::body::{Body, BodyError};
 use crate::exchange::Exchange;
 use crate::plugin::{Plugin, Reply, RequestOutcome, ResponseOutcome, Run};
@@ -20,7 +20,7 @@ use crate::types::Source;
 use crate::upstream::{Answer, Sending, Upstream, UpstreamError};
 
 /// An exchange, and what came of a step.
-type Step<T> = (Box<Exchange>, Result<T, ProxyError>);
+pub(super) type Step<T> = (Box<Exchange>, Result<T, ProxyError>);
 
 /// An exchange, its response, and the tunnel that begins with it.
 type Outcome = (Box<Exchange>, Response<Body>, Option<Tunnel>);
@@ -119,22 +119,41 @@ async fn request(
         .request_phases(&view.worker, run, exchange, body)
         .await;
     match outcome {
-        // A plugin chose another origin.
-        RequestOutcome::Forward(body) if exchange.upstream.is_some() => {
-            reroute(view, route, exchange, body, wish).await
-        }
-        RequestOutcome::Forward(body) => match &route.origin {
-            Origin::Upstream(upstream) => {
-                forward(view, route, upstream, exchange, body, wish).await
+        RequestOutcome::Forward(body) => match &route.fallback {
+            None => origin(view, route, exchange, body, wish).await,
+            Some(fallback) => {
+                Box::pin(fallback::run(view, route, fallback, exchange, body, wish)).await
             }
-            Origin::Split(split) => match split.choose(&exchange) {
-                Some(upstream) => forward(view, route, upstream, exchange, body, wish).await,
-                None => (exchange, Err(ProxyError::NoRoute)),
-            },
-            Origin::Responder(plugin) => answer(view, plugin, exchange, body).await,
-            Origin::Redirect(redirect) => send_elsewhere(redirect, exchange),
         },
         other => conclude(exchange, other),
+    }
+}
+
+/// Lets the origin answer.
+pub(super) async fn origin(
+    view: &View,
+    route: &Route,
+    exchange: Box<Exchange>,
+    body: Body,
+    wish: Option<&Wish>,
+) -> Step<Response<Body>> {
+    if let Some(faults) = &route.faults
+        && let Some(status) = Box::pin(faults.strike(&exchange)).await
+    {
+        return (exchange, Err(ProxyError::Fault(status)));
+    }
+    // A plugin chose another one.
+    if exchange.upstream.is_some() {
+        return reroute(view, route, exchange, body, wish).await;
+    }
+    match &route.origin {
+        Origin::Upstream(upstream) => forward(view, route, upstream, exchange, body, wish).await,
+        Origin::Split(split) => match split.choose(&exchange) {
+            Some(upstream) => forward(view, route, upstream, exchange, body, wish).await,
+            None => (exchange, Err(ProxyError::NoRoute)),
+        },
+        Origin::Responder(plugin) => answer(view, plugin, exchange, body).await,
+        Origin::Redirect(redirect) => send_elsewhere(redirect, exchange),
     }
 }
 
@@ -157,7 +176,7 @@ async fn reroute(
     }
 }
 
-async fn answer(
+pub(super) async fn answer(
     view: &View,
     plugin: &Plugin,
     exchange: Box<Exchange>,
@@ -202,7 +221,7 @@ fn outgoing(
 }
 
 /// Sends the request to an upstream.
-async fn forward(
+pub(super) async fn forward(
     view: &View,
     route: &Route,
     upstream: &Upstream,
@@ -210,19 +229,14 @@ async fn forward(
     body: Body,
     wish: Option<&Wish>,
 ) -> Step<Response<Body>> {
-    let mut timeout = route.timeout;
-    if exchange.grpc
-        && let Some(patience) = grpc::timeout(&exchange.request.headers)
-    {
-        timeout = timeout.min(patience);
-    }
+    let time = deadline::of(route, &exchange);
     let mut request = match outgoing(route, &mut exchange, body) {
         Ok(request) => request,
         Err(error) => return (exchange, Err(error)),
     };
     exchange.upstream = Some(Arc::clone(upstream.name()));
     let begun = exchange.elapsed();
-    let limit = Some(route.patience(begun).min(timeout.saturating_sub(begun)));
+    let limit = Some(route.patience(begun).min(time.limit.saturating_sub(begun)));
     let worker = view.worker.index;
     if let Some(wish) = wish {
         wish.ask(request.headers_mut());
@@ -233,11 +247,14 @@ async fn forward(
         worker,
         limit,
         retry: route.retry.as_ref(),
+        importance: view.snapshot.importance(route, &exchange),
+        deadline_header: route.deadline_header.as_ref(),
+        grpc_timeout: time.grpc.map(|time| time.saturating_sub(begun)),
         upgrade: wish.is_some(),
-        ..Sending::default()
     };
     let delivered = upstream.send(sending, request).await;
     exchange.attempts.extend(delivered.attempts);
+    exchange.may_repeat &= delivered.may_repeat;
     let waited = exchange.elapsed().saturating_sub(begun);
     exchange.upstream_time = Some(waited);
     match delivered.answer {

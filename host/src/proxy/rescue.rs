@@ -11,7 +11,7 @@ use crate::exchange::Exchange;
 use crate::types::Source;
 use crate::upstream::{Rejection, UpstreamError};
 
-const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+pub(super) const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
 impl ProxyError {
     /// The status of the answer.
@@ -35,6 +35,7 @@ impl ProxyError {
             Self::RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::PluginFailed(_) | Self::NoUpstream(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::ResponseBody(_) => StatusCode::BAD_GATEWAY,
+            Self::Fault(status) => *status,
             Self::Upstream(error) => match error {
                 UpstreamError::Connect { .. }
                 | UpstreamError::ConnectTimeout { .. }
@@ -81,6 +82,7 @@ impl ProxyError {
             Self::RequestBroken(_) => "request-incomplete",
             Self::PluginFailed(_) => "plugin-failed",
             Self::NoUpstream(_) => "no-upstream",
+            Self::Fault(_) => "fault-injected",
             Self::ResponseBody(BodyError::TooLarge) => "response-too-large",
             Self::ResponseBody(BodyError::Timeout | BodyError::Broken(_)) => "response-incomplete",
             Self::ResponseBody(BodyError::Plugin(_)) => "plugin-failed",
@@ -130,6 +132,7 @@ impl ProxyError {
             | Self::MethodNotAllowed { .. }
             | Self::PluginFailed(_)
             | Self::NoUpstream(_)
+            | Self::Fault(_)
             | Self::ResponseBody(_)
             | Self::Upstream(
                 UpstreamError::Connect { .. }
@@ -169,6 +172,7 @@ impl ProxyError {
             Self::RequestBroken(_) => "The request body is incomplete",
             Self::PluginFailed(_) | Self::NoUpstream(_) => "The gateway cannot serve this request",
             Self::ResponseBody(_) => "The service's response cannot be passed on",
+            Self::Fault(_) => "The request was to fail: a drill is under way",
             Self::Upstream(error) => match error {
                 UpstreamError::Connect { .. }
                 | UpstreamError::ConnectTimeout { .. }
@@ -194,7 +198,7 @@ impl ProxyError {
     }
 
     /// The error type of RFC 9209, 2.3, for answers that are the gateway's or the upstream's fault.
-    fn proxy_status(&self) -> Option<&'static str> {
+    pub(super) fn proxy_status(&self) -> Option<&'static str> {
         match self {
             Self::BadRequest(_)
             | Self::Misdirected
@@ -208,6 +212,7 @@ impl ProxyError {
             | Self::RequestBroken(_) => None,
             Self::PluginFailed(_) => Some("proxy_internal_error"),
             Self::NoUpstream(_) => Some("destination_not_found"),
+            Self::Fault(_) => Some("proxy_internal_response"),
             Self::ResponseBody(BodyError::TooLarge) => Some("http_response_body_size"),
             Self::ResponseBody(BodyError::Plugin(_)) => Some("proxy_internal_error"),
             Self::ResponseBody(BodyError::Timeout | BodyError::Broken(_)) => {
@@ -268,7 +273,9 @@ fn grpc_code(error: &ProxyError) -> Code {
         }
         ProxyError::RequestTooLarge => Code::ResourceExhausted,
         ProxyError::RequestBroken(_) => Code::Cancelled,
-        ProxyError::PluginFailed(_) | ProxyError::NoUpstream(_) => Code::Unavailable,
+        ProxyError::PluginFailed(_) | ProxyError::NoUpstream(_) | ProxyError::Fault(_) => {
+            Code::Unavailable
+        }
         ProxyError::ResponseBody(_) => Code::Internal,
         ProxyError::Upstream(error) => match error {
             UpstreamError::ResponseTimeout { .. } => Code::DeadlineExceeded,

@@ -1,15 +1,22 @@
 //! One immutable generation of the whole configuration, ready to serve.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderName;
+
+use super::fallback::Fallback;
+use super::fault::Faults;
 use super::mirror::Mirror;
 use super::rewrite::{PathChange, Redirect};
 use super::split::Split;
 use crate::config::RetryConfig;
+use crate::exchange::Exchange;
 use crate::plugin::{Chain, Plugin, Worker};
 use crate::router::Router;
 use crate::telemetry::ExchangeRecorder;
+use crate::types::Importance;
 use crate::upstream::{Upstream, Upstreams};
 
 /// One generation. An exchange keeps the one that it began with to its end.
@@ -24,8 +31,23 @@ pub struct Snapshot {
     pub upstreams: Arc<Upstreams>,
     /// All plugins, also those that no route uses.
     pub plugins: Vec<Arc<Plugin>>,
+    /// How much requests of consumers' tiers matter.
+    pub importances: BTreeMap<Arc<str>, Importance>,
     /// Learns of every exchange that ends.
     pub recorder: Arc<ExchangeRecorder>,
+}
+
+impl Snapshot {
+    /// How much a request of a route matters.
+    pub(super) fn importance(&self, route: &Route, exchange: &Exchange) -> Importance {
+        let identity = exchange
+            .identity
+            .as_ref()
+            .filter(|_| !self.importances.is_empty());
+        let tier = identity.and_then(|identity| identity.consumer.tier.as_ref());
+        let of_tier = tier.and_then(|tier| self.importances.get(tier));
+        of_tier.copied().unwrap_or(route.importance)
+    }
 }
 
 /// A route, ready to serve.
@@ -42,6 +64,14 @@ pub struct Route {
     pub mirror: Option<Arc<Mirror>>,
     /// When requests are sent again, where that is not for the upstream to say.
     pub retry: Option<RetryConfig>,
+    /// Who answers when the origin cannot.
+    pub fallback: Option<Fallback>,
+    /// What goes wrong on purpose.
+    pub faults: Option<Faults>,
+    /// How much it matters when not all requests can be served, where a tier does not say it.
+    pub importance: Importance,
+    /// Where clients say how long they wait, and services are told.
+    pub deadline_header: Option<HeaderName>,
     /// From the request's head to the response's head.
     pub timeout: Duration,
     /// For the next bytes of a response, where that is less than the upstream's.

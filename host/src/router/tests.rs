@@ -8,6 +8,7 @@ use http::{HeaderMap, Method};
 
 use super::{Conflict, Found, Head, Router};
 use crate::config::{ConditionConfig, OriginConfig, PathConfig, Position, RouteConfig, TestConfig};
+use crate::types::Importance;
 
 pub(super) fn route(hosts: &[&str], path: &str, methods: &[Method]) -> RouteConfig {
     RouteConfig {
@@ -26,6 +27,10 @@ pub(super) fn route(hosts: &[&str], path: &str, methods: &[Method]) -> RouteConf
         canary: Vec::new(),
         mirror: None,
         retry: None,
+        fallback: Vec::new(),
+        fault: None,
+        importance: Importance::Normal,
+        deadline_header: None,
         origin: OriginConfig::Upstream("upstream".into()),
         timeout: Duration::from_secs(60),
         read_timeout: None,

@@ -21,7 +21,7 @@ use super::plugin_metrics::{GuestMetrics, GuestRegistry};
 pub use handles::{
     DiscoveryMetrics, ListenerMetrics, MirrorMetrics, PluginMetrics, RouteMetrics, UpstreamMetrics,
 };
-pub use protection::ProtectionMetrics;
+pub use protection::{FallbackMetrics, FaultMetrics, ProtectionMetrics};
 pub use vocabulary::{
     ConnectionRefusal, HandshakeOutcome, MirrorOutcome, PluginOutcome, PluginPhase, ReloadOutcome,
 };
@@ -169,6 +169,18 @@ impl Metrics {
                     "Copies of requests for the route's mirror.",
                     &route,
                     &["outcome"],
+                ),
+                counters(
+                    "postern_fallbacks_total",
+                    "Answers that were given in the place of the route's origin, by who gave them.",
+                    &route,
+                    &["to"],
+                ),
+                counters(
+                    "postern_faults_total",
+                    "Requests that were held or failed on purpose.",
+                    &route,
+                    &["kind"],
                 ),
             )
         })

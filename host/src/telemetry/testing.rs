@@ -75,6 +75,8 @@ pub(super) fn exchange(clock: &Clock) -> Exchange {
         upstream: Some("orders".into()),
         target: Some("127.0.0.1:7001".into()),
         attempts: Vec::new(),
+        may_repeat: true,
+        fallback: None,
         upstream_time: Some(Duration::from_micros(1_002)),
         status: Some(200),
         source: Some(Source::Upstream),

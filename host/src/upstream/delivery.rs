@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::uri::Scheme;
-use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 
 use super::attempts::{How, Kept, Wire};
@@ -21,9 +21,6 @@ use crate::config::UpstreamProtocol;
 /// A connection that was idle for longer than this may be closed by the target at the moment of sending: a request
 /// that can be repeated is then kept at hand. Connections in steady use save the copy.
 const STALE_AFTER: Duration = Duration::from_millis(500);
-/// Bytes of an answer that nobody wants which are read to keep its connection, and how long that may take.
-const MAX_DISCARDED: usize = 64 << 10;
-const DISCARD_TIME: Duration = Duration::from_secs(1);
 
 /// What the attempts at one request are made with.
 pub(super) struct Delivery<'a> {
@@ -32,6 +29,10 @@ pub(super) struct Delivery<'a> {
     pub(super) protocol: UpstreamProtocol,
     /// What is kept of a body, to send it again.
     pub(super) max_body: usize,
+    /// What tells targets how many milliseconds are left.
+    pub(super) deadline_header: Option<&'a HeaderName>,
+    /// When the caller of gRPC waits no longer.
+    pub(super) grpc_deadline: Option<Duration>,
 }
 
 /// What a request can be made from again.
@@ -161,6 +162,29 @@ impl Delivery<'_> {
         Err(error)
     }
 
+    /// Says how much time is left: less with each attempt.
+    fn tell_deadline(&self, headers: &mut HeaderMap, deadline: Option<Duration>) {
+        let now = self.now();
+        let left = |deadline: Duration| {
+            let left = deadline.saturating_sub(now).as_millis();
+            u64::try_from(left).unwrap_or(u64::MAX).max(1)
+        };
+        if let (Some(name), Some(deadline)) = (self.deadline_header, deadline) {
+            headers.insert(name.clone(), HeaderValue::from(left(deadline)));
+        }
+        if let Some(deadline) = self.grpc_deadline {
+            // Eight digits at most (gRPC over HTTP/2, "Requests").
+            let left = left(deadline);
+            let text = match left {
+                0..=99_999_999 => format!("{left}m"),
+                _ => format!("{}S", (left / 1_000).min(99_999_999)),
+            };
+            if let Ok(value) = HeaderValue::try_from(text) {
+                headers.insert("grpc-timeout", value);
+            }
+        }
+    }
+
     /// Keeps what is needed to send the request again.
     fn copy(&self, request: Request<Body>, kept: &mut Remains) -> Request<Body> {
         let (head, body) = request.into_parts();
@@ -230,11 +254,14 @@ impl Wire for Delivery<'_> {
     async fn exchange(
         &self,
         picked: &Picked,
-        request: Request<Body>,
+        mut request: Request<Body>,
         how: How,
         kept: &mut Remains,
     ) -> Result<Exchanged, UpstreamError> {
         let target = picked.target();
+        if self.deadline_header.is_some() || self.grpc_deadline.is_some() {
+            self.tell_deadline(request.headers_mut(), how.deadline);
+        }
         let asks_upgrade = request.headers().contains_key(header::UPGRADE);
         let exchanged = match self.protocol {
             UpstreamProtocol::Auto if target.is_secure() => {
@@ -320,14 +347,8 @@ impl Wire for Delivery<'_> {
     }
 
     fn discard(&self, picked: Picked, (response, held): Exchanged) {
-        let body = self.body(picked, held, response.into_body(), None, None);
-        if http_body::Body::is_end_stream(&body) {
-            return;
-        }
-        tokio::spawn(tokio::time::timeout(
-            DISCARD_TIME,
-            body.collect(MAX_DISCARDED),
-        ));
+        self.body(picked, held, response.into_body(), None, None)
+            .discard();
     }
 }
 
@@ -389,8 +410,6 @@ pub(super) fn switches(status: StatusCode) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     #[test]

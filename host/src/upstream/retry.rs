@@ -154,7 +154,7 @@ impl<'a> Course<'a> {
 }
 
 /// Whether the service cannot have seen the request.
-fn is_unseen(end: Outcome) -> bool {
+pub(super) fn is_unseen(end: Outcome) -> bool {
     matches!(end, Outcome::ConnectFailure | Outcome::Refused)
 }
 

@@ -84,6 +84,7 @@ impl Checker<'_> {
             of("canary", file.canary.as_ref().map(|field| place.at(field))),
             of("mirror", file.mirror.as_ref().map(|field| place.at(field))),
             of("retry", file.retry.as_ref().map(|field| place.at(field))),
+            of("fault", file.fault.as_ref().map(|field| place.at(field))),
         ];
         for (key, position) in keys.into_iter().flatten() {
             let message = format!("`{key}` is for routes with `upstream` or `split`");

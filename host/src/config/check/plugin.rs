@@ -226,7 +226,7 @@ fn grant_name(grant: Grant) -> &'static str {
     }
 }
 
-fn has_no_json(value: &Value) -> bool {
+pub(super) fn has_no_json(value: &Value) -> bool {
     match value {
         Value::Float(float) => !float.is_finite(),
         Value::Array(values) => values.iter().any(has_no_json),
@@ -248,7 +248,7 @@ impl Serialize for TableAsJson<'_> {
     }
 }
 
-struct AsJson<'v>(&'v Value);
+pub(super) struct AsJson<'v>(pub(super) &'v Value);
 
 impl Serialize for AsJson<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

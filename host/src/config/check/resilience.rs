@@ -31,6 +31,7 @@ impl Checker<'_> {
         &mut self,
         place: &Place<'_>,
         table: &Field<RetryFile>,
+        has_read_timeout: bool,
     ) -> Option<RetryConfig> {
         let file = table.as_ref()?.get_ref();
         let default = RetryConfig::default();
@@ -64,6 +65,19 @@ impl Checker<'_> {
             hedge_after: self.timeout(place, &file.hedge_after),
         };
         self.retry_makes_sense(place, file, &config);
+        if let Some(words) = &file.on
+            && config.per_try_timeout.is_none()
+            && !has_read_timeout
+            && let Some(word) = words
+                .iter()
+                .find(|word| word.get_ref().0 == RetryOn::Timeout)
+        {
+            self.report.at(
+                &place.at(word),
+                "without `per-try-timeout` or `read-timeout` there is no time left when an attempt has timed out",
+                Some("for example `per-try-timeout = \"2s\"`".into()),
+            );
+        }
         Some(config)
     }
 
@@ -95,18 +109,6 @@ impl Checker<'_> {
         {
             let message = "`max-backoff` is less than `backoff`";
             self.report.at(&place.at(field), message, None);
-        }
-        if let Some(words) = &file.on
-            && config.per_try_timeout.is_none()
-            && let Some(word) = words
-                .iter()
-                .find(|word| word.get_ref().0 == RetryOn::Timeout)
-        {
-            self.report.at(
-                &place.at(word),
-                "without `per-try-timeout` there is no time left when an attempt has timed out",
-                Some("for example `per-try-timeout = \"2s\"`".into()),
-            );
         }
     }
 

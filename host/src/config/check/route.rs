@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use toml::Spanned;
 
@@ -14,6 +15,8 @@ use crate::config::file::{ConditionsFile, RouteFile};
 use crate::config::resolved::{
     ConditionConfig, PathConfig, Position, RouteConfig, UpgradeProtocol,
 };
+
+use crate::types::Importance;
 
 /// No upload is larger; the size is counted while it streams, so it costs no memory.
 const MAX_REQUEST_BODY: u64 = 1 << 40;
@@ -63,21 +66,17 @@ impl Checker<'_> {
             plugins,
             canary: self.canaries(table),
             mirror: self.mirror(table),
-            retry: self.retry(place, &file.retry),
-            timeout: self.duration(
-                place,
-                &file.timeout,
-                default::DEFAULT_ROUTE_TIMEOUT,
-                TIMEOUT,
-            ),
+            retry: self.retry(place, &file.retry, file.read_timeout.is_some()),
+            fallback: self.fallbacks(table),
+            fault: self.fault(place, &file.fault),
+            importance: file
+                .importance
+                .map_or_else(Importance::default, |word| word.0),
+            deadline_header: file.deadline_header.as_ref().map(|name| name.0.clone()),
+            timeout: self.route_timeout(table),
             read_timeout: self.timeout(place, &file.read_timeout),
             total_timeout: self.timeout(place, &file.total_timeout),
-            max_request_body: self.size(
-                place,
-                &file.max_request_body,
-                default::DEFAULT_ROUTE_MAX_REQUEST_BODY,
-                0..=MAX_REQUEST_BODY,
-            ),
+            max_request_body: self.max_request_body(table),
             path: path?,
             path_change,
             origin: origin?,
@@ -90,6 +89,18 @@ impl Checker<'_> {
             ),
             position: here,
         })
+    }
+
+    fn route_timeout(&mut self, table: &Entry<'_, RouteFile>) -> Duration {
+        let Entry { file, place, .. } = table;
+        let default = default::DEFAULT_ROUTE_TIMEOUT;
+        self.duration(place, &file.timeout, default, TIMEOUT)
+    }
+
+    fn max_request_body(&mut self, table: &Entry<'_, RouteFile>) -> u64 {
+        let Entry { file, place, .. } = table;
+        let default = default::DEFAULT_ROUTE_MAX_REQUEST_BODY;
+        self.size(place, &file.max_request_body, default, 0..=MAX_REQUEST_BODY)
     }
 
     /// Where no upstream answers, there is no connection that a client could take over.

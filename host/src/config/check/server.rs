@@ -68,8 +68,10 @@ impl Checker<'_> {
             "address",
             "\"127.0.0.1:9901\"",
         )?;
+        let allow_drills = file.allow_drills;
         Some(AdminConfig {
             address: address.get_ref().0,
+            allow_drills: allow_drills.unwrap_or(default::DEFAULT_ADMIN_ALLOW_DRILLS),
         })
     }
 

@@ -261,12 +261,21 @@ impl Checker<'_> {
         Some(read.bytes)
     }
 
-    /// Reads a file that is no secret. It is watched from then on.
     fn read_path(&mut self, place: &Place<'_>, path: &Spanned<String>) -> Option<Read> {
+        self.read_bytes(place, path, MAX_CERTIFICATE_BYTES)
+    }
+
+    /// Reads a file that is no secret. It is watched from then on.
+    pub(super) fn read_bytes(
+        &mut self,
+        place: &Place<'_>,
+        path: &Spanned<String>,
+        most: u64,
+    ) -> Option<Read> {
         let position = place.at(path);
         let path = place.directory().join(path.get_ref());
         self.sources.push(path.clone());
-        match read_file(&path, MAX_CERTIFICATE_BYTES) {
+        match read_file(&path, most) {
             Ok(bytes) => Some(Read {
                 path,
                 bytes,

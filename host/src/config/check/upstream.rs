@@ -71,7 +71,9 @@ impl Checker<'_> {
                 TIMEOUT,
             ),
             pool: self.pool(table),
-            retry: self.retry(place, &file.retry).unwrap_or_default(),
+            retry: self
+                .retry(place, &file.retry, file.read_timeout.is_some())
+                .unwrap_or_default(),
             retry_budget: self.retry_budget(place, &file.retry_budget, &file.retry_budget_min),
             breaker: self.breaker(place, &file.breaker),
             concurrency: self.concurrency(place, &file.concurrency),

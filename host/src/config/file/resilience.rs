@@ -3,7 +3,8 @@
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::Field;
+use super::{ConditionsFile, Field};
+use crate::config::condition::HeaderKey;
 use crate::config::resilience::{GrpcStatusWord, RetryOnWord};
 use crate::config::units::{DurationText, SizeText};
 use crate::config::values::{Method, Share};
@@ -70,4 +71,42 @@ pub(in crate::config) struct ConcurrencyFile {
     pub(in crate::config) adaptive: Option<bool>,
     /// What it does not go below.
     pub(in crate::config) min_requests: Field<u64>,
+}
+
+/// `[[route.fallback]]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(in crate::config) struct FallbackFile {
+    /// What it takes the place of.
+    pub(in crate::config) statuses: Option<Vec<Spanned<u64>>>,
+    /// The upstream that answers.
+    pub(in crate::config) upstream: Field<String>,
+    /// The plugin that answers.
+    pub(in crate::config) responder: Field<String>,
+    /// Status of the answer.
+    pub(in crate::config) status: Field<u64>,
+    /// The answer as JSON.
+    pub(in crate::config) json: Field<toml::Value>,
+    /// The answer as text.
+    pub(in crate::config) body: Field<String>,
+    /// Where the answer is.
+    pub(in crate::config) file: Field<String>,
+    /// What the answer is.
+    pub(in crate::config) content_type: Field<String>,
+}
+
+/// `[route.fault]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(in crate::config) struct FaultFile {
+    /// How long requests are held.
+    pub(in crate::config) delay: Field<DurationText>,
+    /// How many of them.
+    pub(in crate::config) delay_share: Field<Share>,
+    /// What requests are answered with.
+    pub(in crate::config) abort: Field<u64>,
+    /// How many of them.
+    pub(in crate::config) abort_share: Field<Share>,
+    /// Which headers requests must have.
+    pub(in crate::config) headers: ConditionsFile<HeaderKey>,
 }

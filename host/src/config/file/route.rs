@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{Field, RetryFile};
+use super::{FallbackFile, FaultFile, Field, RetryFile};
 use crate::config::address::Host;
 use crate::config::condition::{ConditionValue, HeaderKey};
 use crate::config::path::{PathPattern, PathRegex};
+use crate::config::resilience::{DeadlineHeader, ImportanceWord};
 use crate::config::units::{DurationText, SizeText};
 use crate::config::values::{Method, Name, Share, UpgradeWord};
 
@@ -55,6 +56,14 @@ pub(in crate::config) struct RouteFile {
     pub(in crate::config) mirror: Field<MirrorFile>,
     /// When requests are sent again.
     pub(in crate::config) retry: Field<RetryFile>,
+    /// Who answers when the origin cannot.
+    pub(in crate::config) fallback: Field<Vec<Spanned<FallbackFile>>>,
+    /// What goes wrong on purpose.
+    pub(in crate::config) fault: Field<FaultFile>,
+    /// How much it matters when not all requests can be served.
+    pub(in crate::config) importance: Option<ImportanceWord>,
+    /// Where clients say how long they wait.
+    pub(in crate::config) deadline_header: Option<DeadlineHeader>,
     /// From the request's head to the response's head.
     pub(in crate::config) timeout: Field<DurationText>,
     /// Protocols that a client may change to.

@@ -1,7 +1,9 @@
 //! What is done about services in trouble.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::ConditionConfig;
 use crate::config::defaults as default;
 
 /// `[upstream.NAME.retry]`, `[route.retry]`
@@ -108,4 +110,42 @@ pub struct ConcurrencyConfig {
     pub adaptive: bool,
     /// What it does not go below. Default 1.
     pub min_requests: usize,
+}
+
+/// `[[route.fallback]]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FallbackConfig {
+    /// What it takes the place of. Default 500, 502, 503, 504.
+    pub statuses: Vec<u16>,
+    /// Who answers.
+    pub to: FallbackTo,
+}
+
+/// Who answers in the place of the origin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FallbackTo {
+    /// Another upstream.
+    Upstream(Arc<str>),
+    /// A plugin.
+    Responder(Arc<str>),
+    /// The gateway.
+    Answer {
+        /// Status, 200 to 599. Default 200.
+        status: u16,
+        /// `content-type`
+        content_type: http::HeaderValue,
+        /// Body.
+        body: Arc<[u8]>,
+    },
+}
+
+/// `[route.fault]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FaultConfig {
+    /// How long requests are held, and how many of a million.
+    pub delay: Option<(Duration, u32)>,
+    /// With which status requests are answered, 200 to 599, and how many of a million.
+    pub abort: Option<(u16, u32)>,
+    /// What is wanted of their headers.
+    pub headers: Vec<ConditionConfig>,
 }

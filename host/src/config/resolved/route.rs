@@ -4,8 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Position, RetryConfig, UpgradeProtocol};
+use super::{FallbackConfig, FaultConfig, Position, RetryConfig, UpgradeProtocol};
 use crate::config::template::Template;
+use crate::types::Importance;
 
 /// `[[route]]`
 #[derive(Debug, Clone, PartialEq)]
@@ -36,6 +37,14 @@ pub struct RouteConfig {
     pub mirror: Option<MirrorConfig>,
     /// When requests are sent again. Default what the upstream has.
     pub retry: Option<RetryConfig>,
+    /// Who answers when the origin cannot: the first that is for the status.
+    pub fallback: Vec<FallbackConfig>,
+    /// What goes wrong on purpose. Default nothing.
+    pub fault: Option<FaultConfig>,
+    /// How much it matters when not all requests can be served, where a tier does not say it. Default normal.
+    pub importance: Importance,
+    /// Where clients say how long they wait, and services are told. Default nowhere.
+    pub deadline_header: Option<http::HeaderName>,
     /// From the request's head to the response's head. Default 60 s.
     pub timeout: Duration,
     /// Protocols that a client may change to. Default none.

@@ -143,6 +143,7 @@ impl<'a> Line<'a> {
             ("detail", exchange.detail.as_deref()),
             ("upstream", exchange.upstream.as_deref()),
             ("target", exchange.target.as_deref()),
+            ("fallback", exchange.fallback),
         ] {
             if let Some(value) = value {
                 write(name, value)?;

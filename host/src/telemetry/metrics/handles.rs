@@ -8,8 +8,8 @@ use prometheus::{CounterVec, Histogram, IntCounter, IntCounterVec, IntGauge, Int
 
 use super::vocabulary::{SOURCES, source_index, source_label};
 use super::{
-    ConnectionRefusal, Handle, HandshakeOutcome, MirrorOutcome, PluginOutcome, PluginPhase,
-    ReloadOutcome, Seconds,
+    ConnectionRefusal, FallbackMetrics, FaultMetrics, Handle, HandshakeOutcome, MirrorOutcome,
+    PluginOutcome, PluginPhase, ReloadOutcome, Seconds,
 };
 use crate::types::Source;
 
@@ -27,6 +27,8 @@ pub struct RouteMetrics {
     request_bytes: IntCounter,
     response_bytes: IntCounter,
     mirrored: IntCounterVec,
+    fallbacks: IntCounterVec,
+    faults: IntCounterVec,
 }
 
 impl RouteMetrics {
@@ -37,6 +39,8 @@ impl RouteMetrics {
         request_bytes: IntCounter,
         response_bytes: IntCounter,
         mirrored: IntCounterVec,
+        fallbacks: IntCounterVec,
+        faults: IntCounterVec,
     ) -> Self {
         let codes = [const { [const { OnceLock::new() }; 5] }; SOURCES];
         Self {
@@ -47,7 +51,21 @@ impl RouteMetrics {
             request_bytes,
             response_bytes,
             mirrored,
+            fallbacks,
+            faults,
         }
+    }
+
+    /// Counters of answers in the place of its origin, for a route that has fallbacks.
+    #[must_use]
+    pub fn fallback(&self) -> FallbackMetrics {
+        FallbackMetrics(self.fallbacks.clone())
+    }
+
+    /// Counters of faults, for a route that may have some.
+    #[must_use]
+    pub fn fault(&self) -> FaultMetrics {
+        FaultMetrics(self.faults.clone())
     }
 
     /// Counters of copies, for a route that has a mirror.
@@ -122,6 +140,8 @@ impl Handle for RouteMetrics {
             Box::new(self.request_bytes.clone()),
             Box::new(self.response_bytes.clone()),
             Box::new(self.mirrored.clone()),
+            Box::new(self.fallbacks.clone()),
+            Box::new(self.faults.clone()),
         ]
     }
 }

@@ -84,3 +84,30 @@ impl Handle for ProtectionMetrics {
         ]
     }
 }
+
+/// Counters of the answers that were given in the place of a route's origin.
+#[derive(Debug)]
+pub struct FallbackMetrics(pub(super) IntCounterVec);
+
+impl FallbackMetrics {
+    /// An answer was given, by one of a fixed list of words.
+    pub fn count(&self, to: &'static str) {
+        self.0.with_label_values(&[to]).inc();
+    }
+}
+
+/// Counters of the faults that were injected into a route.
+#[derive(Debug)]
+pub struct FaultMetrics(pub(super) IntCounterVec);
+
+impl FaultMetrics {
+    /// A request was held.
+    pub fn delayed(&self) {
+        self.0.with_label_values(&["delay"]).inc();
+    }
+
+    /// A request failed.
+    pub fn aborted(&self) {
+        self.0.with_label_values(&["abort"]).inc();
+    }
+}
