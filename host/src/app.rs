@@ -10,8 +10,10 @@ mod reload;
 pub mod service_manager;
 mod services;
 mod status;
+mod targets;
 mod worker;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -40,7 +42,7 @@ use crate::plugin::{Engine, EngineError};
 use crate::proxy::Drills;
 use crate::shutdown::{self, Drain, DrainSignal};
 use crate::telemetry::{AccessLog, Metrics};
-use crate::upstream::Dns;
+use crate::upstream::{self, Dns};
 
 /// How often what is over is forgotten: idle connections, ended windows.
 const SWEEP: Duration = Duration::from_secs(5);
@@ -402,6 +404,11 @@ async fn background(
         tokio::spawn(serve_admin(socket, source, ended));
     }
     tokio::spawn(sweep(Arc::clone(&builder), views.clone()));
+    let serving = views.clone();
+    tokio::spawn(upstream::keep(
+        move || serving.upstreams(),
+        builder.clock.clone(),
+    ));
     let reloader = Reloader::new(builder, views, status, listeners, generation, seen);
     reloader.run(demands).await;
 }
@@ -450,9 +457,14 @@ impl admin::Source for AdminSource {
         }
     }
 
+    fn upstreams(&self) -> BTreeMap<String, Vec<admin::TargetReport>> {
+        targets::reports(&self.views.upstreams())
+    }
+
     fn metrics(&self) -> String {
-        self.views.upstreams().observe();
-        self.builder.metrics.render()
+        let upstreams = self.views.upstreams();
+        upstreams.observe();
+        self.builder.metrics.render() + &targets::metrics(&upstreams)
     }
 }
 

@@ -9,6 +9,7 @@ mod logging;
 mod metrics;
 mod plugin_metrics;
 mod recorder;
+mod target_metrics;
 
 pub use access_log::AccessLog;
 pub use logging::{Logging, LoggingError};
@@ -19,6 +20,7 @@ pub use metrics::{
 };
 pub use plugin_metrics::{GuestMetricKind, GuestMetrics, ObserveError};
 pub use recorder::ExchangeRecorder;
+pub use target_metrics::{TargetSample, render_targets};
 
 #[cfg(test)]
 mod testing;

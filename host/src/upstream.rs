@@ -1,11 +1,13 @@
 //! Upstreams: named sets of targets, and how a request gets to one of them and a response back.
 
 mod adaptive;
+mod affinity;
 mod attempts;
 mod backoff;
 mod balance;
 mod breaker;
 mod budget;
+mod care;
 mod delivery;
 mod dial;
 pub mod discovery;
@@ -15,6 +17,7 @@ mod framing;
 mod health;
 mod http1;
 mod http2;
+mod keeper;
 mod limit;
 mod load;
 mod outcome;
@@ -23,25 +26,34 @@ mod retry;
 mod room;
 mod target;
 mod target_set;
+#[cfg(test)]
+mod testing;
 mod tls;
 mod window;
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use http::{HeaderName, Request, Response};
+use http::{HeaderMap, HeaderName, Request, Response};
+use tokio::sync::Notify;
 
+pub use affinity::{Affinity, Features};
+pub use care::TargetState;
 pub use dns::Dns;
 pub use error::UpstreamError;
 pub use health::Exclusion;
+pub use keeper::keep;
 pub use outcome::Outcome;
 pub use protection::Rejection;
 pub use target::Target;
 
+use affinity::Binder;
 use attempts::{Attempts, Noted};
 use balance::{PickContext, Picked, Turns};
+use care::Attention;
 use delivery::Delivery;
 use http1::Keep;
 use protection::Protection;
@@ -57,16 +69,26 @@ use crate::types::Importance;
 
 /// All upstreams of a configuration.
 #[derive(Default)]
-pub struct Upstreams(Vec<Arc<Upstream>>);
+pub struct Upstreams {
+    list: Vec<Arc<Upstream>>,
+    by_name: HashMap<Arc<str>, usize>,
+    /// Wakes whoever looks after them; the same over all configurations.
+    wake: Arc<Notify>,
+}
 
 /// A named set of targets.
 pub struct Upstream {
     config: UpstreamConfig,
+    binder: Option<Binder>,
     set: ArcSwap<TargetSet>,
     /// Held while another set is made, so that no change is lost.
     changing: Mutex<()>,
     turns: Turns,
     protection: Arc<Protection>,
+    /// When it is to be looked after; its targets call for that.
+    attention: Arc<Attention>,
+    /// When targets are compared with each other, in nanoseconds of the clock.
+    compare_at: AtomicU64,
     workers: usize,
     clock: Clock,
     dns: Arc<Dns>,
@@ -91,6 +113,8 @@ pub struct Sending<'a> {
     /// Whether it asks for an upgrade, which HTTP/1 alone has: of an answer with status 101, the connection is to be had
     /// from its extensions.
     pub upgrade: bool,
+    /// What it is bound to, if it is bound to anything.
+    pub affinity: Option<&'a Affinity>,
 }
 
 /// What came of a request.
@@ -133,54 +157,41 @@ impl Upstreams {
         metrics: &Metrics,
         dns: &Arc<Dns>,
     ) -> Self {
-        let previous = previous.iter().flat_map(|previous| &previous.0);
-        let previous: HashMap<&str, &Arc<Upstream>> = previous
-            .map(|upstream| (&*upstream.config.name, upstream))
-            .collect();
+        let wake = previous.map_or_else(Arc::default, |previous| Arc::clone(&previous.wake));
         let upstream = |config: &UpstreamConfig| {
-            let before = previous.get(&*config.name);
-            let kept = before.map(|upstream| upstream.set.load());
+            let before = previous.and_then(|previous| previous.get(&config.name));
             let fitting = before.filter(|before| Protection::fits(&before.config, config));
-            let set = TargetSet::new(
-                &config.targets,
-                kept.as_deref().map(|set| &**set),
-                (workers, clock),
-                dns,
-            );
-            Arc::new(Upstream {
-                set: ArcSwap::from_pointee(set),
-                changing: Mutex::new(()),
-                turns: Turns::new(workers),
-                protection: match fitting {
-                    Some(before) => Arc::clone(&before.protection),
-                    None => Arc::new(Protection::new(config, metrics.protection(&config.name))),
-                },
-                workers,
-                clock: clock.clone(),
-                dns: Arc::clone(dns),
-                config: config.clone(),
-            })
+            let protection = match fitting {
+                Some(before) => Arc::clone(&before.protection),
+                None => Arc::new(Protection::new(config, metrics.protection(&config.name))),
+            };
+            let with = (workers, clock, dns);
+            Arc::new(Upstream::new(config, before, protection, &wake, with))
         };
-        Self(configs.iter().map(upstream).collect())
+        let list: Vec<Arc<Upstream>> = configs.iter().map(upstream).collect();
+        let names = list.iter().map(|upstream| Arc::clone(upstream.name()));
+        Self {
+            by_name: names.zip(0..).collect(),
+            list,
+            wake,
+        }
     }
 
     /// The upstream of this name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Arc<Upstream>> {
-        self.0
-            .iter()
-            .find(|upstream| *upstream.config.name == *name)
+        self.list.get(*self.by_name.get(name)?)
     }
 
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Upstream>> {
-        self.0.iter()
+        self.list.iter()
     }
 
     /// Opens the connections that a worker is to have before they are needed; on the worker itself, whose they are.
     pub async fn warm(&self, worker: usize) {
         let warmed = self
-            .0
+            .list
             .iter()
             .filter(|upstream| upstream.config.pool.warm_connections > 0);
         for upstream in warmed {
@@ -196,14 +207,14 @@ impl Upstreams {
 
     /// Brings gauges up to date.
     pub fn observe(&self) {
-        for upstream in &self.0 {
+        for upstream in &self.list {
             upstream.protection.observe();
         }
     }
 
     /// Closes connections that have been idle for too long.
     pub fn sweep(&self) {
-        for upstream in &self.0 {
+        for upstream in &self.list {
             for target in upstream.targets() {
                 target.sweep(upstream.keep());
             }
@@ -212,6 +223,39 @@ impl Upstreams {
 }
 
 impl Upstream {
+    fn new(
+        config: &UpstreamConfig,
+        before: Option<&Arc<Self>>,
+        protection: Arc<Protection>,
+        wake: &Arc<Notify>,
+        (workers, clock, dns): (usize, &Clock, &Arc<Dns>),
+    ) -> Self {
+        let attention = match before {
+            Some(before) => Arc::clone(&before.attention),
+            None => Arc::new(Attention::new(Arc::clone(wake))),
+        };
+        let make = |endpoint| {
+            let attention = Arc::clone(&attention);
+            Target::new(endpoint, workers, clock.clone(), dns, attention)
+        };
+        let kept = before.map(|before| before.set.load_full());
+        let set = TargetSet::new(&config.targets, config, kept.as_deref(), clock.now(), make);
+        attention.call();
+        Self {
+            binder: Binder::new(config),
+            set: ArcSwap::from_pointee(set),
+            changing: Mutex::new(()),
+            turns: Turns::new(workers),
+            protection,
+            attention,
+            compare_at: AtomicU64::new(0),
+            workers,
+            clock: clock.clone(),
+            dns: Arc::clone(dns),
+            config: config.clone(),
+        }
+    }
+
     /// `NAME`
     #[must_use]
     pub fn name(&self) -> &Arc<str> {
@@ -221,23 +265,37 @@ impl Upstream {
     /// Its targets as they are now.
     #[must_use]
     pub fn targets(&self) -> Vec<Arc<Target>> {
-        let set = self.set.load();
-        let targets = set.members().iter().map(|member| &member.target);
-        targets.cloned().collect()
+        self.set.load().targets().to_vec()
     }
 
     /// From here on these are its targets. Those that it had already stay as they are, with their connections and their
     /// health. Those that are gone get no new requests, and end those that they have.
     pub fn replace_targets(&self, targets: &[TargetConfig]) {
-        let with = (self.workers, &self.clock);
-        self.change(|set| TargetSet::new(targets, Some(set), with, &self.dns));
+        let now = self.clock.now();
+        let make = |endpoint| {
+            let attention = Arc::clone(&self.attention);
+            let clock = self.clock.clone();
+            Target::new(endpoint, self.workers, clock, &self.dns, attention)
+        };
+        self.change(|set| TargetSet::new(targets, &self.config, Some(set), now, make));
+        self.attention.call();
     }
 
-    /// Excludes one of its targets, or does so no more, and plans picks without it or with it.
-    pub fn exclude(&self, target: &Target, exclusion: Exclusion, holds: bool) {
-        if target.exclude(exclusion, holds) {
-            self.change(TargetSet::replanned);
-        }
+    /// What binds a request to some of its targets, if anything does.
+    #[must_use]
+    pub fn affinity(&self, request: &Features<'_>) -> Option<Affinity> {
+        self.binder.as_ref().map(|binder| binder.affinity(request))
+    }
+
+    /// Picks are made anew of the same targets: the health of one has changed.
+    fn replan(&self) {
+        let now = self.clock.now();
+        self.change(|set| set.replanned(&self.config, now));
+    }
+
+    /// Its targets as they are now.
+    fn current(&self) -> Arc<TargetSet> {
+        self.set.load_full()
     }
 
     fn change(&self, make: impl FnOnce(&TargetSet) -> TargetSet) {
@@ -260,9 +318,7 @@ impl Upstream {
     pub async fn send(&self, sending: Sending<'_>, request: Request<Body>) -> Delivered {
         let begun = self.clock.now();
         let total = self.config.total_timeout;
-        let limit = sending
-            .limit
-            .map(|limit| total.map_or(limit, |total| limit.min(total)));
+        let limit = sending.limit.map(|limit| limit.min(total.unwrap_or(limit)));
         let deadline = limit.map(|limit| begun.saturating_add(limit));
         let policy = sending.retry.unwrap_or(&self.config.retry);
         let entered = self
@@ -278,6 +334,7 @@ impl Upstream {
         let wire = Delivery {
             upstream: self,
             worker: sending.worker,
+            affinity: sending.affinity,
             protocol: match sending.upgrade {
                 true => UpstreamProtocol::Http1,
                 false => self.config.protocol,
@@ -304,8 +361,9 @@ impl Upstream {
         Delivered {
             may_repeat,
             attempts: log.collect(),
-            answer: result.map(|(picked, (response, held))| {
+            answer: result.map(|(picked, (mut response, held))| {
                 let target = Arc::clone(picked.target().address());
+                self.bind(sending.affinity, picked.target(), response.headers_mut());
                 let elapsed = || self.clock.now().saturating_sub(begun);
                 let rest = total.map(|total| total.saturating_sub(elapsed()));
                 let response = match delivery::switches(response.status()) {
@@ -318,9 +376,32 @@ impl Upstream {
         }
     }
 
+    /// Picks a target as for a request, and reports that it was answered at once: what balancing costs. The target's address.
+    #[must_use]
+    pub fn rehearse(&self, worker: usize, affinity: Option<&Affinity>) -> Option<Arc<str>> {
+        let tried = &[];
+        let context = PickContext {
+            worker,
+            affinity,
+            tried,
+        };
+        let picked = self.pick(&context).ok()?;
+        let (status, grpc) = (http::StatusCode::OK, None);
+        picked.report(Outcome::Answered { status, grpc }, Duration::from_millis(1));
+        Some(Arc::clone(picked.target().address()))
+    }
+
+    /// Tells a client which target it is bound to from here on.
+    fn bind(&self, affinity: Option<&Affinity>, target: &Target, headers: &mut HeaderMap) {
+        let cookie = || self.binder.as_ref()?.cookie(affinity?, target);
+        if let Some(cookie) = affinity.and_then(|_| cookie()) {
+            headers.append(http::header::SET_COOKIE, cookie);
+        }
+    }
+
     /// A target for one attempt.
     fn pick(&self, context: &PickContext<'_>) -> Result<Picked, UpstreamError> {
-        let picked = balance::pick(&self.set.load(), &self.turns, context);
+        let picked = balance::pick(&self.set.load(), &self.config.balance, &self.turns, context);
         picked.ok_or_else(|| UpstreamError::NoTarget {
             upstream: Arc::clone(&self.config.name),
         })

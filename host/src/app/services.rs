@@ -17,7 +17,7 @@ use crate::plugin::{
 };
 use crate::state;
 use crate::types::{Consumer, Identity};
-use crate::upstream::{Sending, UpstreamError, Upstreams};
+use crate::upstream::{Features, Sending, UpstreamError, Upstreams};
 
 /// The services of one configuration. Counters and stores outlive it.
 pub(super) fn services(config: &Config, keys: Keys, state: &Arc<State>, clock: &Clock) -> Services {
@@ -224,12 +224,21 @@ impl Outbound for WorkerUpstreams {
             let whole = async {
                 // The timer around the whole is enough, unless the upstream is more impatient.
                 let limit = (timeout > upstream.patience()).then_some(timeout);
+                let request = outgoing(request);
+                // Nothing is known of a client here: what binds is what the plugin says.
+                let affinity = upstream.affinity(&Features {
+                    headers: request.headers(),
+                    uri: request.uri(),
+                    client: None,
+                    consumer: None,
+                });
                 let sending = Sending {
                     worker,
                     limit,
+                    affinity: affinity.as_ref(),
                     ..Sending::default()
                 };
-                let delivered = upstream.send(sending, outgoing(request)).await;
+                let delivered = upstream.send(sending, request).await;
                 let answer = delivered.answer.map_err(outbound_failure)?;
                 let (head, body) = answer.response.into_parts();
                 let (bytes, _) = body.collect(max_body).await.map_err(body_failure)?;

@@ -3,9 +3,11 @@
 //! Every function here reports what is wrong and goes on, with a stand-in where it must, so that one run finds everything. The
 //! stand-ins never leave this module: there is no configuration unless the report is clean.
 
+mod balance;
 mod consumer;
 mod discovery;
 mod fallback;
+mod health;
 mod origin;
 mod plugin;
 mod quantity;

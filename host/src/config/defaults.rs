@@ -56,6 +56,44 @@ pub const DEFAULT_TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// `[listen.NAME.tls] max-handshakes`: each costs about a millisecond of one core, and some KiB while it lasts.
 pub const DEFAULT_TLS_MAX_HANDSHAKES: usize = 1_000;
 
+/// `[upstream.NAME.balance] panic-threshold`: three targets that lose two go on with the one; ten that lose eight do not
+/// let the two go down as well.
+pub const DEFAULT_BALANCE_PANIC_THRESHOLD: u32 = 250_000;
+/// `[upstream.NAME.sticky] cookie`
+pub const DEFAULT_STICKY_COOKIE: &str = "postern-target";
+/// `[upstream.NAME.sticky] path`
+pub const DEFAULT_STICKY_PATH: &str = "/";
+/// `[upstream.NAME.health] interval`
+pub const DEFAULT_HEALTH_INTERVAL: Duration = Duration::from_secs(10);
+/// `[upstream.NAME.health] jitter`
+pub const DEFAULT_HEALTH_JITTER: u32 = 100_000;
+/// `[upstream.NAME.health] timeout`
+pub const DEFAULT_HEALTH_TIMEOUT: Duration = Duration::from_secs(1);
+/// `[upstream.NAME.health] rise`
+pub const DEFAULT_HEALTH_RISE: u32 = 2;
+/// `[upstream.NAME.health] fall`
+pub const DEFAULT_HEALTH_FALL: u32 = 3;
+/// `[upstream.NAME.outlier] consecutive-5xx`; these and those below are Envoy's.
+pub const DEFAULT_OUTLIER_CONSECUTIVE_5XX: u32 = 5;
+/// `[upstream.NAME.outlier] consecutive-connect-failures`
+pub const DEFAULT_OUTLIER_CONSECUTIVE_CONNECT_FAILURES: u32 = 5;
+/// `[upstream.NAME.outlier] interval`
+pub const DEFAULT_OUTLIER_INTERVAL: Duration = Duration::from_secs(10);
+/// `[upstream.NAME.outlier] base-ejection-time`
+pub const DEFAULT_OUTLIER_BASE_EJECTION_TIME: Duration = Duration::from_secs(30);
+/// `[upstream.NAME.outlier] max-ejection-time`
+pub const DEFAULT_OUTLIER_MAX_EJECTION_TIME: Duration = Duration::from_secs(300);
+/// `[upstream.NAME.outlier] max-ejected`
+pub const DEFAULT_OUTLIER_MAX_EJECTED: u32 = 100_000;
+/// `[upstream.NAME.outlier] success-rate-stdev-factor`
+pub const DEFAULT_OUTLIER_SUCCESS_RATE_STDEV_FACTOR: u32 = 1_900;
+/// `[upstream.NAME.outlier] success-rate-minimum-hosts`
+pub const DEFAULT_OUTLIER_SUCCESS_RATE_MINIMUM_HOSTS: usize = 5;
+/// `[upstream.NAME.outlier] success-rate-request-volume`
+pub const DEFAULT_OUTLIER_SUCCESS_RATE_REQUEST_VOLUME: u64 = 100;
+/// `[upstream.NAME.outlier] failure-percentage-request-volume`
+pub const DEFAULT_OUTLIER_FAILURE_PERCENTAGE_REQUEST_VOLUME: u64 = 50;
+
 /// `[upstream.NAME] connect-timeout`
 pub const DEFAULT_UPSTREAM_CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// `[upstream.NAME] read-timeout`

@@ -3,6 +3,7 @@
 //! Everything is optional here: what must be there is a rule of `check`, which can then name all that is missing at once.
 //! `docs/operators.md` describes every key; a test compares the two.
 
+mod balance;
 mod discovery;
 mod resilience;
 mod route;
@@ -11,6 +12,7 @@ mod target;
 use serde::Deserialize;
 use toml::Spanned;
 
+pub(super) use balance::*;
 pub(super) use discovery::*;
 pub(super) use resilience::*;
 pub(super) use route::*;
@@ -229,6 +231,14 @@ pub(super) struct UpstreamFile {
     pub(super) concurrency: Field<ConcurrencyFile>,
     /// For `https://` targets.
     pub(super) tls: Field<UpstreamTlsFile>,
+    /// How targets share the requests.
+    pub(super) balance: Field<BalanceEntry>,
+    /// What binds clients to targets.
+    pub(super) sticky: Field<StickyFile>,
+    /// How targets are checked.
+    pub(super) health: Field<HealthFile>,
+    /// When targets are ejected.
+    pub(super) outlier: Field<OutlierFile>,
 }
 
 /// `[upstream.NAME.tls]`

@@ -9,8 +9,21 @@ use super::file::TOP_KEYS;
 use super::units::show_size;
 
 const PAGE: &str = include_str!("../../../docs/operators.md");
-const STRUCTS: [&str; 5] = [
+/// Fields that are tables of their own in the page, not rows.
+const TABLES: [&str; 9] = [
+    "budget",
+    "jwt",
+    "api_key",
+    "tls",
+    "balance",
+    "sticky",
+    "health",
+    "outlier",
+    "discovery",
+];
+const STRUCTS: [&str; 6] = [
     include_str!("file.rs"),
+    include_str!("file/balance.rs"),
     include_str!("file/discovery.rs"),
     include_str!("file/route.rs"),
     include_str!("file/resilience.rs"),
@@ -35,8 +48,7 @@ fn keys_of_structs() -> BTreeMap<String, BTreeSet<String>> {
             if name.starts_with("fn ") {
                 continue;
             }
-            // A table of its own in the page, not a row.
-            if !["budget", "jwt", "api_key", "tls", "discovery"].contains(&name) {
+            if !TABLES.contains(&name) {
                 tables
                     .entry(table.clone())
                     .or_default()
@@ -304,6 +316,78 @@ fn of_resilience() -> Vec<Row> {
     ]
 }
 
+fn share(parts: u32) -> String {
+    text(format_args!("{}%", parts / 10_000))
+}
+
+fn of_balancing() -> Vec<Row> {
+    let (balance, sticky) = ("[upstream.NAME.balance]", "[upstream.NAME.sticky]");
+    vec![
+        (balance, "policy", text("round-robin")),
+        (
+            balance,
+            "panic-threshold",
+            share(DEFAULT_BALANCE_PANIC_THRESHOLD),
+        ),
+        (balance, "subset-fallback", text("any")),
+        (sticky, "cookie", text(DEFAULT_STICKY_COOKIE)),
+        (sticky, "path", text(DEFAULT_STICKY_PATH)),
+    ]
+}
+
+fn of_health() -> Vec<Row> {
+    let (health, outlier) = ("[upstream.NAME.health]", "[upstream.NAME.outlier]");
+    vec![
+        (health, "interval", duration(DEFAULT_HEALTH_INTERVAL)),
+        (health, "jitter", share(DEFAULT_HEALTH_JITTER)),
+        (health, "timeout", duration(DEFAULT_HEALTH_TIMEOUT)),
+        (health, "rise", DEFAULT_HEALTH_RISE.to_string()),
+        (health, "fall", DEFAULT_HEALTH_FALL.to_string()),
+        (
+            outlier,
+            "consecutive-5xx",
+            DEFAULT_OUTLIER_CONSECUTIVE_5XX.to_string(),
+        ),
+        (
+            outlier,
+            "consecutive-connect-failures",
+            DEFAULT_OUTLIER_CONSECUTIVE_CONNECT_FAILURES.to_string(),
+        ),
+        (outlier, "interval", duration(DEFAULT_OUTLIER_INTERVAL)),
+        (
+            outlier,
+            "base-ejection-time",
+            duration(DEFAULT_OUTLIER_BASE_EJECTION_TIME),
+        ),
+        (
+            outlier,
+            "max-ejection-time",
+            duration(DEFAULT_OUTLIER_MAX_EJECTION_TIME),
+        ),
+        (outlier, "max-ejected", share(DEFAULT_OUTLIER_MAX_EJECTED)),
+        (
+            outlier,
+            "success-rate-stdev-factor",
+            DEFAULT_OUTLIER_SUCCESS_RATE_STDEV_FACTOR.to_string(),
+        ),
+        (
+            outlier,
+            "success-rate-minimum-hosts",
+            DEFAULT_OUTLIER_SUCCESS_RATE_MINIMUM_HOSTS.to_string(),
+        ),
+        (
+            outlier,
+            "success-rate-request-volume",
+            DEFAULT_OUTLIER_SUCCESS_RATE_REQUEST_VOLUME.to_string(),
+        ),
+        (
+            outlier,
+            "failure-percentage-request-volume",
+            DEFAULT_OUTLIER_FAILURE_PERCENTAGE_REQUEST_VOLUME.to_string(),
+        ),
+    ]
+}
+
 fn of_tls() -> Vec<Row> {
     let tls = "[listen.NAME.tls]";
     vec![
@@ -380,6 +464,8 @@ fn the_page_shows_the_real_defaults() {
         of_listeners(),
         of_upstreams(),
         of_discovery(),
+        of_balancing(),
+        of_health(),
         of_tls(),
         of_resilience(),
         of_budgets_and_routes(),

@@ -2,7 +2,9 @@
 //!
 //! The shape of the file is `config/file.rs`; that the two are free to differ is the point of having both.
 
+mod balance;
 mod discovery;
+mod health;
 mod resilience;
 mod route;
 mod target;
@@ -13,7 +15,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use balance::*;
 pub use discovery::*;
+pub use health::*;
 pub use resilience::*;
 pub use route::*;
 pub use target::*;
@@ -212,6 +216,14 @@ pub struct UpstreamConfig {
     pub idle_timeout: Duration,
     /// How many connections there are, and for how long.
     pub pool: PoolConfig,
+    /// `[upstream.NAME.balance]`
+    pub balance: BalanceConfig,
+    /// `[upstream.NAME.sticky]`
+    pub sticky: Option<StickyConfig>,
+    /// `[upstream.NAME.health]`
+    pub health: Option<HealthConfig>,
+    /// `[upstream.NAME.outlier]`
+    pub outlier: OutlierConfig,
     /// When requests are sent again.
     pub retry: RetryConfig,
     /// How many are sent again.

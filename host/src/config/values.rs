@@ -10,7 +10,8 @@ use serde::{Deserialize, Deserializer};
 
 use super::file::ReplyFile;
 use super::resolved::{
-    AccessLogFormat, Algorithm, Grant, Isolation, UpgradeProtocol, UpstreamProtocol,
+    AccessLogFormat, Algorithm, Grant, HashOn, Isolation, SameSite, UpgradeProtocol,
+    UpstreamProtocol,
 };
 use super::suggest;
 use super::tls::TlsVersion;
@@ -168,6 +169,33 @@ text_value!(
     #[derive(Copy)]
     ProtocolWord(UpstreamProtocol), "one of auto, http1, h2",
     |text| one_of(text, &[("auto", UpstreamProtocol::Auto), ("http1", UpstreamProtocol::Http1), ("h2", UpstreamProtocol::H2)])
+);
+text_value!(
+    /// Who gets a request.
+    PolicyWord(PolicyKind), "a policy like \"least-request\"", policy
+);
+text_value!(
+    /// `header:x-user`
+    HashText(HashOn), "something to hash like \"header:x-user\"", hash_on
+);
+text_value!(
+    /// `any`, `none`: whether it is any.
+    SubsetFallbackWord(bool), "one of any, none",
+    |text| one_of(text, &[("any", true), ("none", false)])
+);
+text_value!(
+    /// `strict`, `lax`, `none`
+    SameSiteWord(SameSite), "one of strict, lax, none",
+    |text| one_of(text, &[("strict", SameSite::Strict), ("lax", SameSite::Lax), ("none", SameSite::None)])
+);
+text_value!(
+    /// `http`, `tcp`, `tls`, `grpc`
+    ProbeWord(ProbeKind), "one of http, tcp, tls, grpc",
+    |text| one_of(text, &ProbeKind::ALL.map(|kind| (kind.as_str(), kind)))
+);
+text_value!(
+    /// `200`, `200-299`
+    StatusText((u16, u16)), "a status like \"200\" or \"200-299\"", status
 );
 text_value!(
     /// `websocket`
@@ -338,6 +366,79 @@ fn algorithm(text: &str) -> Result<Algorithm, Refusal> {
             ("EdDSA", Algorithm::EdDSA),
         ],
     )
+}
+
+/// Who gets a request, without what it needs to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PolicyKind {
+    RoundRobin,
+    LeastRequest,
+    PeakEwma,
+    Hash,
+}
+
+/// What is asked of a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ProbeKind {
+    Http,
+    Tcp,
+    Tls,
+    Grpc,
+}
+
+impl ProbeKind {
+    const ALL: [Self; 4] = [Self::Http, Self::Tcp, Self::Tls, Self::Grpc];
+
+    /// As it is written.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+            Self::Grpc => "grpc",
+        }
+    }
+}
+
+pub(super) fn policy(text: &str) -> Result<PolicyKind, Refusal> {
+    one_of(
+        text,
+        &[
+            ("round-robin", PolicyKind::RoundRobin),
+            ("least-request", PolicyKind::LeastRequest),
+            ("peak-ewma", PolicyKind::PeakEwma),
+            ("hash", PolicyKind::Hash),
+        ],
+    )
+}
+
+fn hash_on(text: &str) -> Result<HashOn, Refusal> {
+    let expected = || {
+        Refusal::expected("something to hash like \"header:x-user\"", text)
+            .help("one of header:NAME, cookie:NAME, query:NAME, address, consumer")
+    };
+    match text.split_once(':') {
+        None if text == "address" => Ok(HashOn::Address),
+        None if text == "consumer" => Ok(HashOn::Consumer),
+        Some(("header", name)) => name.parse().map(HashOn::Header).map_err(|_| expected()),
+        Some(("cookie", name)) if !name.is_empty() => Ok(HashOn::Cookie(name.into())),
+        Some(("query", name)) if !name.is_empty() => Ok(HashOn::Query(name.into())),
+        _ => Err(expected()),
+    }
+}
+
+fn status(text: &str) -> Result<(u16, u16), Refusal> {
+    let expected = || Refusal::expected("a status like \"200\" or \"200-299\"", text);
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let number = |text: &str| {
+        let number = text.parse().ok();
+        number.filter(|number: &u16| text.len() == 3 && (100..=599).contains(number))
+    };
+    let (first, last) = number(first).zip(number(last)).ok_or_else(expected)?;
+    match first <= last {
+        true => Ok((first, last)),
+        false => Err(expected().help("the smaller one comes first")),
+    }
 }
 
 /// What `on-failure` may be: a word or a reply.

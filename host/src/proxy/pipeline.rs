@@ -17,7 +17,7 @@ use crate::exchange::Exchange;
 use crate::plugin::{Plugin, Reply, RequestOutcome, ResponseOutcome, Run};
 use crate::router::{Found, Head};
 use crate::types::Source;
-use crate::upstream::{Answer, Sending, Upstream, UpstreamError};
+use crate::upstream::{Affinity, Answer, Features, Sending, Upstream, UpstreamError};
 
 /// An exchange, and what came of a step.
 pub(super) type Step<T> = (Box<Exchange>, Result<T, ProxyError>);
@@ -234,6 +234,7 @@ pub(super) async fn forward(
         Ok(request) => request,
         Err(error) => return (exchange, Err(error)),
     };
+    let affinity = affinity(upstream, &exchange, &request);
     exchange.upstream = Some(Arc::clone(upstream.name()));
     let begun = exchange.elapsed();
     let limit = Some(route.patience(begun).min(time.limit.saturating_sub(begun)));
@@ -251,6 +252,7 @@ pub(super) async fn forward(
         deadline_header: route.deadline_header.as_ref(),
         grpc_timeout: time.grpc.map(|time| time.saturating_sub(begun)),
         upgrade: wish.is_some(),
+        affinity: affinity.as_ref(),
     };
     let delivered = upstream.send(sending, request).await;
     exchange.attempts.extend(delivered.attempts);
@@ -269,6 +271,17 @@ pub(super) async fn forward(
         Err(UpstreamError::Plugin(name)) => (exchange, Err(ProxyError::PluginFailed(name))),
         Err(error) => (exchange, Err(error.into())),
     }
+}
+
+/// What binds a request to some of the upstream's targets, if anything does.
+fn affinity(upstream: &Upstream, exchange: &Exchange, request: &Request<Body>) -> Option<Affinity> {
+    let identity = exchange.identity.as_ref();
+    upstream.affinity(&Features {
+        headers: request.headers(),
+        uri: request.uri(),
+        client: Some(exchange.client),
+        consumer: identity.map(|identity| &*identity.consumer.name),
+    })
 }
 
 /// Takes over what an upstream answered.

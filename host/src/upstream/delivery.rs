@@ -7,6 +7,7 @@ use http::uri::Scheme;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 
+use super::affinity::Affinity;
 use super::attempts::{How, Kept, Wire};
 use super::balance::{PickContext, Picked};
 use super::breaker::Change;
@@ -26,6 +27,7 @@ const STALE_AFTER: Duration = Duration::from_millis(500);
 pub(super) struct Delivery<'a> {
     pub(super) upstream: &'a Upstream,
     pub(super) worker: usize,
+    pub(super) affinity: Option<&'a Affinity>,
     pub(super) protocol: UpstreamProtocol,
     /// What is kept of a body, to send it again.
     pub(super) max_body: usize,
@@ -236,8 +238,8 @@ impl Wire for Delivery<'_> {
     fn pick(&self, tried: &[Arc<Target>]) -> Result<Picked, UpstreamError> {
         self.upstream.pick(&PickContext {
             worker: self.worker,
+            affinity: self.affinity,
             tried,
-            ..PickContext::default()
         })
     }
 

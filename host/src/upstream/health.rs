@@ -1,5 +1,10 @@
 //! Whether a target gets requests, and why not.
 
+pub(super) mod check;
+pub(super) mod outlier;
+pub(super) mod probe;
+pub(super) mod streaks;
+
 use std::sync::atomic::{AtomicU8, Ordering};
 
 /// Why a target gets no requests.

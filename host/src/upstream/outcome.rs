@@ -85,6 +85,20 @@ impl Outcome {
         }
     }
 
+    /// Whether the server's status of gRPC says that the server is in trouble: UNKNOWN, DEADLINE_EXCEEDED, INTERNAL,
+    /// UNAVAILABLE, DATA_LOSS, which are 5xx in HTTP.
+    #[must_use]
+    pub fn is_grpc_error(self) -> bool {
+        match self {
+            Self::Answered { grpc, .. } => matches!(grpc, Some(2 | 4 | 13 | 14 | 15)),
+            Self::ConnectFailure
+            | Self::Refused
+            | Self::Reset
+            | Self::Timeout
+            | Self::Unrelated => false,
+        }
+    }
+
     /// Whether it is what a gateway would say: 502, 503, 504, or no response at all.
     #[must_use]
     pub fn is_gateway_error(self) -> bool {

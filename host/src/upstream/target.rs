@@ -1,15 +1,20 @@
 //! One address of an upstream, and its connections: each worker has its own.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use rand::RngExt;
 
+use super::balance::ewma::Ewma;
+use super::balance::hash;
+use super::care::{Attention, Care};
 use super::dial::Peer;
 use super::dns::Dns;
 use super::error::UpstreamError;
+use super::health::outlier::Counts;
+use super::health::streaks::Streaks;
 use super::health::{Exclusion, Exclusions};
 use super::http1::{self, Connection, Keep, Life, Sender};
 use super::http2;
@@ -19,7 +24,7 @@ use super::room::{Permit, Room};
 use super::tls::{self, ConnectError, Stream};
 use crate::body::Body;
 use crate::clock::Clock;
-use crate::config::{Endpoint, UpstreamConfig, UpstreamProtocol};
+use crate::config::{BalancePolicy, Endpoint, UpstreamConfig, UpstreamProtocol};
 
 /// Most bytes that are read of a response before they are passed on, its head included: what a client that does not read
 /// makes us keep, besides what it has been sent.
@@ -40,6 +45,13 @@ pub struct Target {
     failures: AtomicU64,
     /// Of its connections.
     room: Arc<Room>,
+    streaks: Streaks,
+    ewma: Ewma,
+    /// Whether somebody asks how soon it answers.
+    measured: AtomicBool,
+    /// What whoever looks after it remembers; no worker asks for the lock.
+    care: Mutex<Care>,
+    attention: Arc<Attention>,
 }
 
 /// The names of ALPN (RFC 7301, 6).
@@ -71,7 +83,13 @@ enum Turn {
 }
 
 impl Target {
-    pub(super) fn new(endpoint: Endpoint, workers: usize, clock: Clock, dns: &Arc<Dns>) -> Self {
+    pub(super) fn new(
+        endpoint: Endpoint,
+        workers: usize,
+        clock: Clock,
+        dns: &Arc<Dns>,
+        attention: Arc<Attention>,
+    ) -> Self {
         let address = endpoint.authority();
         Self {
             peer: Peer::new(&endpoint, dns),
@@ -84,6 +102,11 @@ impl Target {
             exclusions: Exclusions::default(),
             failures: AtomicU64::new(0),
             room: Arc::default(),
+            streaks: Streaks::default(),
+            ewma: Ewma::default(),
+            measured: AtomicBool::new(false),
+            care: Mutex::default(),
+            attention,
         }
     }
 
@@ -138,9 +161,53 @@ impl Target {
     }
 
     /// Learns what came of an attempt.
-    pub(super) fn judge(&self, outcome: Outcome, _elapsed: Duration) {
-        if outcome.is_failure() {
+    pub(super) fn judge(&self, outcome: Outcome, elapsed: Duration) {
+        let failed = outcome.is_failure() || outcome.is_grpc_error();
+        if failed {
             self.failures.fetch_add(1, Ordering::Relaxed);
+        }
+        if self.streaks.note(outcome) {
+            self.attention.call();
+        }
+        if self.measured.load(Ordering::Relaxed) && outcome != Outcome::Unrelated {
+            self.ewma.observe(elapsed, failed, self.clock.now());
+        }
+    }
+
+    /// From here on the rules of this upstream hold.
+    pub(super) fn configure(&self, upstream: &UpstreamConfig) {
+        self.streaks.limit(&upstream.outlier);
+        let measured = upstream.balance.policy == BalancePolicy::PeakEwma;
+        self.measured.store(measured, Ordering::Relaxed);
+    }
+
+    /// What one more request costs, by how soon it answers and what it has under way.
+    pub(super) fn cost(&self) -> f32 {
+        self.ewma.cost(self.in_flight(), self.clock.now())
+    }
+
+    /// A number for cookies: the same on every node, whatever the order of targets.
+    pub(super) fn id(&self) -> u64 {
+        hash(self.address.as_bytes(), 3)
+    }
+
+    pub(super) fn streaks(&self) -> &Streaks {
+        &self.streaks
+    }
+
+    pub(super) fn care_lock(&self) -> &Mutex<Care> {
+        &self.care
+    }
+
+    pub(super) fn warm_since(&self) -> Option<Duration> {
+        self.care().warm_since()
+    }
+
+    /// Requests that have ended, and failures.
+    pub(super) fn counts(&self) -> Counts {
+        Counts {
+            requests: self.picks().saturating_sub(self.in_flight()),
+            failures: self.failures(),
         }
     }
 
@@ -383,7 +450,11 @@ impl Target {
     }
 
     /// A connection, which offers these protocols if it speaks TLS.
-    async fn dial(&self, limit: Duration, offered: &[&[u8]]) -> Result<Stream, UpstreamError> {
+    pub(super) async fn dial(
+        &self,
+        limit: Duration,
+        offered: &[&[u8]],
+    ) -> Result<Stream, UpstreamError> {
         let failed = |error| {
             let target = Arc::clone(&self.address);
             match error {

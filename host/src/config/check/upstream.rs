@@ -22,15 +22,16 @@ impl Checker<'_> {
 
     fn upstream(&mut self, table: &Entry<'_, UpstreamFile>) -> UpstreamConfig {
         let Entry { file, place, .. } = table;
-        let total_timeout = file
-            .total_timeout
-            .is_some()
-            .then(|| self.duration(place, &file.total_timeout, *TIMEOUT.end(), TIMEOUT));
+        let total_timeout = self.timeout(place, &file.total_timeout);
         let tls = self.upstream_tls(table);
         UpstreamConfig {
             name: Arc::clone(&table.name),
             targets: self.targets(table, tls.as_ref()),
             discovery: self.discovery(table, tls.as_ref()),
+            balance: self.balance(table),
+            sticky: self.sticky(table),
+            health: self.health(table),
+            outlier: self.outlier(table),
             connect_timeout: self.duration(
                 place,
                 &file.connect_timeout,

@@ -31,6 +31,8 @@ pub(super) struct Share {
     pub(super) indexes: Vec<usize>,
     /// Whether there are unusable ones among them.
     pub(super) panics: bool,
+    /// The places of all targets of this priority, usable or not.
+    pub(super) all: Vec<usize>,
 }
 
 /// Shares out all requests; nobody gets any only where there are no candidates. `threshold` is the part of a priority that
@@ -82,6 +84,7 @@ fn among(candidates: &[Candidate], threshold: f64) -> Vec<Share> {
                 part,
                 indexes,
                 panics,
+                all: list.iter().map(|candidate| candidate.index).collect(),
             });
         }
     }
