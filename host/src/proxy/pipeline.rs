@@ -236,7 +236,8 @@ pub(super) async fn forward(
     };
     let affinity = affinity(upstream, &exchange, &request);
     exchange.upstream = Some(Arc::clone(upstream.name()));
-    let begun = exchange.elapsed();
+    let sent = exchange.mark;
+    let begun = sent.saturating_sub(exchange.started);
     let limit = Some(route.patience(begun).min(time.limit.saturating_sub(begun)));
     let worker = view.worker.index;
     if let Some(wish) = wish {
@@ -257,7 +258,8 @@ pub(super) async fn forward(
     let delivered = upstream.send(sending, request).await;
     exchange.attempts.extend(delivered.attempts);
     exchange.may_repeat &= delivered.may_repeat;
-    let waited = exchange.elapsed().saturating_sub(begun);
+    exchange.mark = exchange.clock.now();
+    let waited = exchange.mark.saturating_sub(sent);
     exchange.upstream_time = Some(waited);
     match delivered.answer {
         Ok(answer) if wish.is_some() => accept(exchange, answer, wish),

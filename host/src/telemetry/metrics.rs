@@ -135,54 +135,55 @@ impl Metrics {
     pub fn route(&self, name: &str) -> Arc<RouteMetrics> {
         self.named(&self.routes, name, || {
             let route = [("route", name)];
-            RouteMetrics::new(
-                counters(
+            RouteMetrics {
+                requests: counters(
                     "postern_requests_total",
                     "Requests whose answer has ended, by status and by who made the answer; \
                      499 are clients that went away before it.",
                     &route,
                     &["status", "source"],
                 ),
-                counters(
+                grpc: counters(
                     "postern_grpc_calls_total",
                     "Calls of gRPC whose answer has ended, by the status of gRPC.",
                     &route,
                     &["grpc_status"],
                 ),
-                histogram(
+                duration: histogram(
                     "postern_request_duration_seconds",
                     "From a request's head to the end of its answer.",
                     &route,
                 ),
-                counter(
+                request_bytes: counter(
                     "postern_request_bytes_total",
                     "Bytes of request bodies that arrived.",
                     &route,
                 ),
-                counter(
+                response_bytes: counter(
                     "postern_response_bytes_total",
                     "Bytes of response bodies handed to connections.",
                     &route,
                 ),
-                counters(
+                mirrored: counters(
                     "postern_mirrored_requests_total",
                     "Copies of requests for the route's mirror.",
                     &route,
                     &["outcome"],
                 ),
-                counters(
+                fallbacks: counters(
                     "postern_fallbacks_total",
                     "Answers that were given in the place of the route's origin, by who gave them.",
                     &route,
                     &["to"],
                 ),
-                counters(
+                faults: counters(
                     "postern_faults_total",
                     "Requests that were held or failed on purpose.",
                     &route,
                     &["kind"],
                 ),
-            )
+                codes: RouteMetrics::no_codes(),
+            }
         })
     }
 

@@ -356,13 +356,15 @@ impl<W: Wire> One<'_, W> {
                 },
             };
             now = wire.now();
-            if result.is_err() && kept.is_old && renewals < MAX_RENEWALS {
-                if let Some(renewed) = kept.copy.take().and_then(|copy| wire.renew(copy)) {
-                    renewals += 1;
-                    how.fresh = true;
-                    request = renewed;
-                    continue;
-                }
+            if result.is_err()
+                && kept.is_old
+                && renewals < MAX_RENEWALS
+                && let Some(renewed) = kept.copy.take().and_then(|copy| wire.renew(copy))
+            {
+                renewals += 1;
+                how.fresh = true;
+                request = renewed;
+                continue;
             }
             let took = now.saturating_sub(begun);
             let outcome = match wire.outcome(&result) {

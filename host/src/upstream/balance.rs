@@ -195,7 +195,7 @@ impl<'p> Picking<'p> {
                 let index = share.cycle.get(place)?;
                 let member = self.set.members().get(*index as usize)?;
                 let suits = self.suits_share(&member.target, share);
-                suits.then(|| (&member.target, member.placement.weight as f32))
+                suits.then_some((&member.target, member.placement.weight as f32))
             };
             match (drawn(first), drawn(second)) {
                 (Some((one, weight)), Some((two, other))) => {

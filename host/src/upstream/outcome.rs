@@ -1,8 +1,10 @@
 //! What came of an attempt, as far as it tells something about the target: what health, the breaker and retries judge by.
 
-use http::{HeaderMap, Response, StatusCode};
+use http::{HeaderMap, HeaderName, Response, StatusCode};
 
 use super::UpstreamError;
+
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// What came of sending a request to a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +40,7 @@ impl Outcome {
 
     fn of_response(status: StatusCode, headers: &HeaderMap) -> Self {
         let grpc = headers
-            .get("grpc-status")
+            .get(GRPC_STATUS)
             .and_then(|value| value.to_str().ok()?.parse().ok());
         Self::Answered { status, grpc }
     }

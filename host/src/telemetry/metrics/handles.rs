@@ -19,41 +19,24 @@ type Class = [OnceLock<IntCounter>; 100];
 /// The metrics of a route.
 #[derive(Debug)]
 pub struct RouteMetrics {
-    requests: IntCounterVec,
+    pub(super) requests: IntCounterVec,
     /// By source and class, made when first needed: most routes see a handful of codes.
-    codes: [[OnceLock<Box<Class>>; 5]; SOURCES],
-    grpc: IntCounterVec,
-    duration: Histogram,
-    request_bytes: IntCounter,
-    response_bytes: IntCounter,
-    mirrored: IntCounterVec,
-    fallbacks: IntCounterVec,
-    faults: IntCounterVec,
+    pub(super) codes: Codes,
+    pub(super) grpc: IntCounterVec,
+    pub(super) duration: Histogram,
+    pub(super) request_bytes: IntCounter,
+    pub(super) response_bytes: IntCounter,
+    pub(super) mirrored: IntCounterVec,
+    pub(super) fallbacks: IntCounterVec,
+    pub(super) faults: IntCounterVec,
 }
 
+type Codes = [[OnceLock<Box<Class>>; 5]; SOURCES];
+
 impl RouteMetrics {
-    pub(super) fn new(
-        requests: IntCounterVec,
-        grpc: IntCounterVec,
-        duration: Histogram,
-        request_bytes: IntCounter,
-        response_bytes: IntCounter,
-        mirrored: IntCounterVec,
-        fallbacks: IntCounterVec,
-        faults: IntCounterVec,
-    ) -> Self {
-        let codes = [const { [const { OnceLock::new() }; 5] }; SOURCES];
-        Self {
-            requests,
-            codes,
-            grpc,
-            duration,
-            request_bytes,
-            response_bytes,
-            mirrored,
-            fallbacks,
-            faults,
-        }
+    /// What `codes` is at first.
+    pub(super) fn no_codes() -> Codes {
+        [const { [const { OnceLock::new() }; 5] }; SOURCES]
     }
 
     /// Counters of answers in the place of its origin, for a route that has fallbacks.

@@ -230,7 +230,7 @@ impl Wire for World {
 
     fn is_whole(&self, copy: &Sent) -> bool {
         // Some bodies were too large to be kept.
-        copy.number % 17 != 0
+        !copy.number.is_multiple_of(17)
     }
 
     fn renew(&self, copy: Sent) -> Option<Sent> {

@@ -1,8 +1,6 @@
 //! An upstream whose targets crash, fail and come back, some hundred times over: time and targets are simulated, everything
 //! that decides is real.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use http::StatusCode;
 
 use super::*;
