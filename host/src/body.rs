@@ -29,7 +29,7 @@ pub enum BodyError {
     /// No bytes came for too long.
     Timeout,
     /// The connection that it came from failed.
-    Broken(hyper::Error),
+    Broken(ArrivalError),
     /// The plugin that it passes through failed; the log says how.
     Plugin(Arc<str>),
 }
@@ -48,8 +48,72 @@ impl fmt::Display for BodyError {
 impl StdError for BodyError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match self {
-            Self::Broken(error) => Some(error),
+            Self::Broken(error) => Some(&**error),
             Self::TooLarge | Self::Timeout | Self::Plugin(_) => None,
+        }
+    }
+}
+
+/// Why a body does not arrive.
+pub type ArrivalError = Box<dyn StdError + Send + Sync>;
+
+/// A body as it arrives on a connection.
+#[derive(Debug)]
+pub enum Arriving {
+    /// Over HTTP/1 or HTTP/2.
+    Hyper(Incoming),
+    /// In another way.
+    Other(Box<dyn Arrival>),
+}
+
+/// A body that arrives in a way of its own.
+pub trait Arrival: Send {
+    /// The next frame; as [`HttpBody::poll_frame`].
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ArrivalError>>>;
+
+    /// Whether it is known that nothing more comes.
+    fn is_end_stream(&self) -> bool;
+
+    /// What is known of its length.
+    fn size_hint(&self) -> SizeHint;
+}
+
+impl fmt::Debug for dyn Arrival {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Arrival")
+    }
+}
+
+impl Arriving {
+    /// Whether it is known that nothing more comes.
+    #[must_use]
+    pub fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Hyper(body) => body.is_end_stream(),
+            Self::Other(body) => body.is_end_stream(),
+        }
+    }
+
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ArrivalError>>> {
+        match self {
+            Self::Hyper(body) => {
+                let polled = Pin::new(body).poll_frame(cx);
+                polled.map(|frame| frame.map(|frame| frame.map_err(Into::into)))
+            }
+            Self::Other(body) => body.poll_frame(cx),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Hyper(body) => body.size_hint(),
+            Self::Other(body) => body.size_hint(),
         }
     }
 }
@@ -117,7 +181,7 @@ impl fmt::Debug for dyn Pipe {
 /// A body on its way, with its limits.
 #[derive(Debug)]
 struct Stream {
-    incoming: Incoming,
+    incoming: Arriving,
     /// Bytes that may still come.
     left: u64,
     /// Counts what came.
@@ -181,7 +245,7 @@ impl Body {
 
     /// The body of a request, counted and limited.
     #[must_use]
-    pub fn request(incoming: Incoming, limit: u64, counter: Arc<AtomicU64>) -> Self {
+    pub fn request(incoming: Arriving, limit: u64, counter: Arc<AtomicU64>) -> Self {
         let counter = Some(counter);
         let stream = Stream {
             incoming,
@@ -211,7 +275,7 @@ impl Body {
         let (patience, lease) = (Some(patience), Some(lease));
         let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
         let stream = Stream {
-            incoming,
+            incoming: Arriving::Hyper(incoming),
             left: u64::MAX,
             counter: None,
             patience,
@@ -299,7 +363,7 @@ impl Stream {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match Pin::new(&mut self.incoming).poll_frame(cx) {
+        match self.incoming.poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 self.timer = None;
                 let length = frame.data_ref().map_or(0, |data| data.len() as u64);

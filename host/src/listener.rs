@@ -4,6 +4,7 @@ mod accept;
 mod activity;
 mod connection;
 mod frames;
+mod http3;
 mod janitor;
 mod limits;
 mod proxy_protocol;
@@ -19,6 +20,8 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use socket2::Socket;
 
 pub use accept::{Acceptor, Handler};
+pub use http3::QuicAcceptor;
+use http3::Udp;
 use limits::{Complaint, Connections};
 use tls::Tls;
 
@@ -40,6 +43,8 @@ pub struct Listener {
     /// Whether the file of a socket with a path is ours to remove.
     removes_path: bool,
     settings: ArcSwap<Settings>,
+    /// None when clients do not speak HTTP/3.
+    udp: Option<Udp>,
     /// None when clients do not speak TLS.
     tls: ArcSwapOption<Tls>,
     metrics: Arc<ListenerMetrics>,
@@ -54,14 +59,27 @@ pub struct Listener {
 struct Settings {
     config: ListenerConfig,
     trusted_proxies: Arc<[ipnet::IpNet]>,
+    /// None when clients do not speak HTTP/3.
+    quic: Option<Quic>,
+}
+
+/// How clients speak HTTP/3.
+struct Quic {
+    tls: Arc<Tls>,
+    config: Arc<quinn::ServerConfig>,
 }
 
 impl Settings {
-    fn new(config: ListenerConfig) -> Self {
+    fn new(config: ListenerConfig, tls: Option<Arc<Tls>>) -> Self {
         let trusted_proxies = config.trusted_proxies.clone().into();
+        let quic = tls.filter(|_| config.http3).map(|tls| Quic {
+            config: Arc::new(tls.quic(&config)),
+            tls,
+        });
         Self {
             config,
             trusted_proxies,
+            quic,
         }
     }
 }
@@ -69,19 +87,22 @@ impl Settings {
 /// A socket cannot be opened.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "listener {name:?} cannot listen on {address}: {source}{}",
+    "listener {name:?} cannot listen on {}{address}: {source}{}",
+    if *udp { "UDP " } else { "" },
     hint(source)
 )]
 pub struct ListenError {
     name: Arc<str>,
     address: ListenAddress,
+    /// Whether it is the socket for HTTP/3.
+    udp: bool,
     source: std::io::Error,
 }
 
 fn hint(source: &std::io::Error) -> &'static str {
     match source.kind() {
         std::io::ErrorKind::AddrInUse => {
-            "; another process listens there (`ss -lntxp` shows which), or choose another address"
+            "; another process listens there (`ss -lntuxp` shows which), or choose another address"
         }
         std::io::ErrorKind::PermissionDenied => {
             "; ports below 1024 need the capability CAP_NET_BIND_SERVICE, and paths a directory that may be written"
@@ -112,7 +133,10 @@ impl Listener {
         let opened =
             socket::open(&config).and_then(|socket| Ok((socket::address(&socket)?, socket)));
         match opened {
-            Ok((address, socket)) => Ok(Self::new(config, address, socket, true, metrics)),
+            Ok((address, socket)) => {
+                let udp = bind_udp(&config, &address, false)?;
+                Ok(Self::new(config, (address, udp), socket, true, metrics))
+            }
             Err(source) => Err(error(&config, source)),
         }
     }
@@ -131,7 +155,11 @@ impl Listener {
             removes_path,
         } = passed;
         match socket::adopt(&socket).and_then(|()| socket::address(&socket)) {
-            Ok(address) => Ok(Self::new(config, address, socket, removes_path, metrics)),
+            Ok(address) => {
+                let udp = bind_udp(&config, &address, true)?;
+                let addresses = (address, udp);
+                Ok(Self::new(config, addresses, socket, removes_path, metrics))
+            }
             Err(source) => Err(error(&config, source)),
         }
     }
@@ -147,9 +175,10 @@ impl Listener {
     ) -> Result<Self, ListenError> {
         let socket = self.share().map_err(|source| error(&config, source))?;
         let address = self.address.clone();
+        let udp = bind_udp(&config, &address, true)?;
         Ok(Self::new(
             config,
-            address,
+            (address, udp),
             socket,
             self.removes_path,
             metrics,
@@ -158,13 +187,14 @@ impl Listener {
 
     fn new(
         config: ListenerConfig,
-        address: ListenAddress,
+        (address, udp): (ListenAddress, Option<Udp>),
         socket: Socket,
         removes_path: bool,
         metrics: Arc<ListenerMetrics>,
     ) -> Self {
         let (drain, draining) = shutdown::drain();
         let tls = config.tls.clone();
+        let settings = Settings::new(config.clone(), None);
         let listener = Self {
             name: Arc::clone(&config.name),
             asked: config.address.clone(),
@@ -172,7 +202,8 @@ impl Listener {
             socket: Mutex::new(Some(socket)),
             shared: AtomicBool::new(false),
             removes_path,
-            settings: ArcSwap::from_pointee(Settings::new(config)),
+            settings: ArcSwap::from_pointee(settings),
+            udp,
             tls: ArcSwapOption::empty(),
             connections: Connections::new(Arc::clone(&metrics)),
             metrics,
@@ -181,6 +212,7 @@ impl Listener {
             draining,
         };
         listener.set_tls(tls.as_ref());
+        listener.set(config);
         listener
     }
 
@@ -235,7 +267,14 @@ impl Listener {
         &self.asked
     }
 
-    /// From now on, connections that are accepted are treated like this. The address must be the same.
+    /// Whether it speaks HTTP/3.
+    #[must_use]
+    pub fn speaks_http3(&self) -> bool {
+        self.udp.is_some()
+    }
+
+    /// From now on, connections that are accepted are treated like this. The address must be the same, and so must be
+    /// whether HTTP/3 is spoken.
     pub fn update(&self, config: ListenerConfig) {
         if let ListenAddress::Unix(path) = &self.address
             && let Err(error) = socket::set_mode(path, config.socket_mode)
@@ -243,7 +282,12 @@ impl Listener {
             tracing::error!(listener = %self.name, %error, "the permissions of {} stay as they are", self.address);
         }
         self.set_tls(config.tls.as_ref());
-        self.settings.store(Arc::new(Settings::new(config)));
+        self.set(config);
+    }
+
+    fn set(&self, config: ListenerConfig) {
+        let settings = Settings::new(config, self.tls());
+        self.settings.store(Arc::new(settings));
     }
 
     /// Accepts nothing new, and finishes what has begun.
@@ -304,10 +348,29 @@ impl Drop for Listener {
     }
 }
 
+/// The socket for HTTP/3, if it is spoken. Where we `follow` somebody on the address, it is bound when it is free.
+fn bind_udp(
+    config: &ListenerConfig,
+    address: &ListenAddress,
+    follow: bool,
+) -> Result<Option<Udp>, ListenError> {
+    match address {
+        ListenAddress::Tcp(address) if config.http3 => {
+            let failed = |source| ListenError {
+                udp: true,
+                ..error(config, source)
+            };
+            Udp::bind(*address, follow).map(Some).map_err(failed)
+        }
+        ListenAddress::Tcp(_) | ListenAddress::Unix(_) => Ok(None),
+    }
+}
+
 fn error(config: &ListenerConfig, source: std::io::Error) -> ListenError {
     ListenError {
         name: Arc::clone(&config.name),
         address: config.address.clone(),
+        udp: false,
         source,
     }
 }

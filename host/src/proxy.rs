@@ -25,7 +25,6 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use hyper::body::Incoming;
 
 pub use drill::{Drills, MAX_DRILL};
 pub use error::{ProxyError, Refusal};
@@ -37,7 +36,7 @@ pub use rewrite::{PathChange, Redirect};
 pub use snapshot::{Origin, Route, Snapshot, View};
 pub use split::Split;
 
-use crate::body::{Body, BodyError};
+use crate::body::{Arriving, Body, BodyError};
 use crate::clock::Clock;
 use crate::exchange::{Exchange, Recorder};
 use crate::types::{PathParameters, Peer, RequestId};
@@ -46,7 +45,7 @@ use crate::types::{PathParameters, Peer, RequestId};
 pub async fn handle(
     view: Arc<View>,
     clock: &Clock,
-    request: Request<Incoming>,
+    request: Request<Arriving>,
     peer: &Arc<Peer>,
 ) -> Response<ExchangeBody> {
     let (parts, body) = request.into_parts();
@@ -67,7 +66,7 @@ fn open(
     view: &View,
     clock: &Clock,
     request: http::request::Parts,
-    body: &Incoming,
+    body: &Arriving,
     peer: &Arc<Peer>,
 ) -> Exchange {
     let now = clock.now();

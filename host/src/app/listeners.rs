@@ -88,14 +88,17 @@ impl Listeners {
         let same = |listener: &&Arc<Listener>| {
             *listener.name() == config.name && *listener.asked() == config.address
         };
-        if let Some(listener) = current.iter().find(same) {
+        let before = current.iter().find(same);
+        // Its UDP socket lives as long as it does.
+        let stays = |listener: &&Arc<Listener>| listener.speaks_http3() == config.http3;
+        if let Some(listener) = before.filter(stays) {
             return Ok(Step::Keep(Arc::clone(listener), Box::new(config.clone())));
         }
         let metrics = self.metrics.listener(&config.name);
         let elsewhere = |listener: &&Arc<Listener>| {
             config.address.is_fixed() && *listener.asked() == config.address
         };
-        if let Some(before) = current.iter().find(elsewhere) {
+        if let Some(before) = before.or_else(|| current.iter().find(elsewhere)) {
             let listener = before.succeed(config.clone(), metrics)?;
             return Ok(Step::Succeed(Arc::clone(before), Arc::new(listener)));
         }

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use http::{Request, Response};
-use hyper::body::Incoming;
 use tokio::runtime::Builder;
 use tokio::sync::mpsc;
 
 use super::services::WorkerUpstreams;
+use crate::body::Arriving;
 use crate::clock::Clock;
-use crate::listener::{Acceptor, Handler, Listener};
+use crate::listener::{Acceptor, Handler, Listener, QuicAcceptor};
 use crate::plugin;
 use crate::proxy::{self, ExchangeBody, Snapshot, View};
 use crate::shutdown::{DrainSignal, Tasks};
@@ -71,7 +71,7 @@ struct WorkerHandler {
 }
 
 impl Handler for WorkerHandler {
-    async fn handle(&self, request: Request<Incoming>, peer: Arc<Peer>) -> Response<ExchangeBody> {
+    async fn handle(&self, request: Request<Arriving>, peer: Arc<Peer>) -> Response<ExchangeBody> {
         let view = self
             .views
             .0
@@ -136,6 +136,15 @@ async fn work(plan: WorkerPlan) -> std::io::Result<()> {
             Some(listener) = listeners.recv() => listener,
             () = drain.draining() => break,
         };
+        // The first worker serves HTTP/3 for all.
+        let quic = (index == 0).then(|| QuicAcceptor::new(Arc::clone(&listener)));
+        if let Some(quic) = quic.flatten() {
+            let (serving, guard) = (quic.run(handler.clone(), drain_timeout), tasks.guard());
+            tokio::spawn(async move {
+                serving.await;
+                drop(guard);
+            });
+        }
         let name = Arc::clone(listener.name());
         match Acceptor::new(listener) {
             Ok(acceptor) => {

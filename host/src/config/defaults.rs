@@ -49,6 +49,9 @@ pub const DEFAULT_LISTEN_MIN_BODY_RATE: u64 = 100;
 /// `[listen.NAME] write-timeout`
 pub const DEFAULT_LISTEN_WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// `[listen.NAME] http3`
+pub const DEFAULT_LISTEN_HTTP3: bool = false;
+
 /// `[listen.NAME.tls] session-tickets`
 pub const DEFAULT_TLS_SESSION_TICKETS: bool = true;
 /// `[listen.NAME.tls] handshake-timeout`

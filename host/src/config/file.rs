@@ -149,6 +149,8 @@ pub(super) struct ListenFile {
     pub(super) redirect_https: Option<bool>,
     /// The port that they are sent on to.
     pub(super) redirect_https_port: Field<u64>,
+    /// Whether HTTP/3 is spoken as well.
+    pub(super) http3: Field<bool>,
     /// With it, clients speak TLS.
     pub(super) tls: Field<ListenTlsFile>,
 }

@@ -204,6 +204,7 @@ fn of_listeners() -> Vec<Row> {
             "max-streams",
             DEFAULT_LISTEN_MAX_STREAMS.to_string(),
         ),
+        (listen, "http3", DEFAULT_LISTEN_HTTP3.to_string()),
     ]
 }
 

@@ -181,6 +181,8 @@ pub struct ListenerConfig {
     pub pace: PaceConfig,
     /// Peers whose `Forwarded` and `X-Forwarded-*` headers are believed. Default none.
     pub trusted_proxies: Vec<ipnet::IpNet>,
+    /// Whether HTTP/3 is spoken as well. Default false.
+    pub http3: bool,
     /// With it, clients speak TLS. Default none.
     pub tls: Option<ListenTlsConfig>,
     /// Whether connections begin with a header of the PROXY protocol. Default not.

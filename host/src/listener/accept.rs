@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{Request, Response};
-use hyper::body::Incoming;
 
 use super::activity::{Activity, Order};
 use super::connection;
@@ -15,6 +14,7 @@ use super::proxy_protocol::{self, Endpoints, HeaderError};
 use super::socket::{self, Accepted, Waiting};
 use super::stream::Rewound;
 use super::{Listener, Settings};
+use crate::body::Arriving;
 use crate::proxy::ExchangeBody;
 use crate::shutdown::{DrainSignal, Seat, TaskGuard, Tasks};
 use crate::telemetry::ConnectionRefusal;
@@ -30,7 +30,7 @@ pub trait Handler: Clone + Send + Sync + 'static {
     /// Serves one request of a peer.
     fn handle(
         &self,
-        request: Request<Incoming>,
+        request: Request<Arriving>,
         peer: Arc<Peer>,
     ) -> impl Future<Output = Response<ExchangeBody>> + Send;
 }

@@ -260,6 +260,18 @@ impl Activity {
         .await;
     }
 
+    /// Waits for a stricter order than this.
+    pub(super) async fn order_after(&self, known: Order) -> Order {
+        std::future::poll_fn(|cx| {
+            self.listen(cx);
+            match self.ordered() {
+                order if order > known => Poll::Ready(order),
+                _ => Poll::Pending,
+            }
+        })
+        .await
+    }
+
     /// The task to wake when there is an order.
     pub(super) fn listen(&self, cx: &Context<'_>) {
         self.waker.register(cx.waker());
@@ -287,6 +299,12 @@ impl InProgress {
 }
 
 impl InProgress {
+    /// A part of the response was handed over, or taken.
+    pub(super) fn part(&mut self, untaken: bool) {
+        self.activity.events.fetch_add(1, Ordering::Relaxed);
+        self.hand_over(untaken);
+    }
+
     /// Whether the connection ends with the response.
     pub(super) fn is_last(&self) -> bool {
         self.activity.ordered() >= Order::Last

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::header::{CONNECTION, HeaderValue};
+use http::header::{ALT_SVC, CONNECTION, HeaderValue};
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -17,10 +17,12 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use super::accept::Handler;
 use super::activity::{Activity, Order, Tracked, Watched};
 use super::frames::Counted;
+use super::http3::Udp;
 use super::stream::{Rewound, Stream};
 use super::strict::{Limits, Strict};
 use super::tls::H2;
 use super::{Listener, Settings};
+use crate::body::Arriving;
 use crate::config::ListenerConfig;
 use crate::proxy::Refusal;
 use crate::shutdown::Seat;
@@ -61,16 +63,17 @@ pub(super) async fn serve<H: Handler>(
     let supervisor = (Arc::clone(&activity), finish_at);
     let watched = Arc::clone(&activity);
     let limits = head_limits(config);
+    let alternative = listener.udp.as_ref().and_then(Udp::alternative);
     let service = service_fn(move |mut request: Request<Incoming>| {
+        let alternative = alternative.clone();
         let (handler, peer, progress) = (handler.clone(), Arc::clone(&peer), activity.begin());
         note(&mut request, limits, &activity, &seat);
         let activity = Arc::clone(&activity);
         async move {
+            let request = request.map(Arriving::Hyper);
             let mut response: Response<_> = handler.handle(request, peer).await;
             activity.answer(response.status() == StatusCode::SWITCHING_PROTOCOLS);
-            if !http2 && progress.is_last() {
-                announce_end(&mut response);
-            }
+            announce(&mut response, !http2 && progress.is_last(), alternative);
             Ok::<_, Infallible>(response.map(|body| Tracked { body, progress }))
         }
     });
@@ -107,11 +110,14 @@ fn note(request: &mut Request<Incoming>, limits: Limits, activity: &Arc<Activity
     }
 }
 
-/// Says that the connection ends with this response (RFC 9112, 9.6).
-fn announce_end<B>(response: &mut Response<B>) {
-    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+/// Says whether the connection ends with this response (RFC 9112, 9.6), and where else we can be reached (RFC 7838).
+fn announce<B>(response: &mut Response<B>, ends: bool, alternative: Option<HeaderValue>) {
+    if ends && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(CONNECTION, close);
+    }
+    if let Some(alternative) = alternative {
+        response.headers_mut().insert(ALT_SVC, alternative);
     }
 }
 
@@ -158,7 +164,7 @@ fn http2_of(config: &ListenerConfig) -> http2::Builder<TokioExecutor> {
     builder
 }
 
-fn head_limits(config: &ListenerConfig) -> Limits {
+pub(super) fn head_limits(config: &ListenerConfig) -> Limits {
     Limits {
         head: config.max_header_bytes,
         target: config.max_uri_bytes,
@@ -166,8 +172,8 @@ fn head_limits(config: &ListenerConfig) -> Limits {
     }
 }
 
-/// What is left to measure of a head in HTTP/2. In HTTP/1 it was done while the head was read.
-fn too_large(request: &Request<Incoming>, limits: Limits) -> Option<Refusal> {
+/// What is left to measure of a head in HTTP/2 and HTTP/3. In HTTP/1 it was done while the head was read.
+pub(super) fn too_large<B>(request: &Request<B>, limits: Limits) -> Option<Refusal> {
     let target = request.uri().path_and_query();
     match target.is_some_and(|target| target.as_str().len() > limits.target) {
         true => Some(Refusal::TargetTooLong),

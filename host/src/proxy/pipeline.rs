@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, Response, StatusCode};
-use hyper::body::Incoming;
 
 use super::error::ProxyError;
 use super::rewrite::Redirect;
@@ -12,7 +11,7 @@ use super::secure;
 use super::snapshot::{Origin, Route, View};
 use super::tunnel::{self, Tunnel, Wish};
 use super::{deadline, fallback, find, forwarding, grpc, headers, rescue};
-use crate::body::{Body, BodyError};
+use crate::body::{Arriving, Body, BodyError};
 use crate::exchange::Exchange;
 use crate::plugin::{Plugin, Reply, RequestOutcome, ResponseOutcome, Run};
 use crate::router::{Found, Head};
@@ -26,7 +25,7 @@ pub(super) type Step<T> = (Box<Exchange>, Result<T, ProxyError>);
 type Outcome = (Box<Exchange>, Response<Body>, Option<Tunnel>);
 
 /// Takes an exchange from its request to its response. There is always a response.
-pub(super) async fn run(view: &View, mut exchange: Box<Exchange>, body: Incoming) -> Outcome {
+pub(super) async fn run(view: &View, mut exchange: Box<Exchange>, body: Arriving) -> Outcome {
     let mut run = Run::default();
     exchange.grpc = grpc::is_call(&exchange.request);
     let mut wish = None;
@@ -58,7 +57,7 @@ fn begin<'v>(
     view: &'v View,
     exchange: &mut Exchange,
     wish: &mut Option<Wish>,
-    body: Incoming,
+    body: Arriving,
 ) -> Result<(&'v Route, Body), ProxyError> {
     *wish = tunnel::wish(exchange)?;
     headers::receive(exchange)?;

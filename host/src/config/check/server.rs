@@ -261,6 +261,7 @@ impl Checker<'_> {
             frames: self.frames(table),
             pace: self.pace(table),
             trusted_proxies: trusted_proxies(file),
+            http3: self.http3(table),
             tls: file
                 .tls
                 .as_ref()
@@ -372,6 +373,33 @@ impl Checker<'_> {
             1..=65_535,
         );
         wanted.then_some(port)
+    }
+
+    /// HTTP/3 has TLS inside, and begins with no header of a proxy.
+    fn http3(&mut self, table: &Entry<'_, ListenFile>) -> bool {
+        let Entry { file, place, .. } = table;
+        let Some(http3) = file.http3.as_ref().filter(|http3| *http3.get_ref()) else {
+            return default::DEFAULT_LISTEN_HTTP3;
+        };
+        let position = place.at(http3);
+        if file.tls.is_none() && !place.is_lost(&place.here(), "tls") {
+            let help = "add certificates: `[listen.NAME.tls]`";
+            self.report
+                .at(&position, "HTTP/3 needs TLS", Some(help.into()));
+        }
+        let address = file.address.as_ref().map(|address| &address.get_ref().0);
+        if let Some(ListenAddress::Unix(_)) = address {
+            let help = "listen on an address and port, or remove `http3`";
+            self.report
+                .at(&position, "HTTP/3 needs a UDP port", Some(help.into()));
+        }
+        let proxied = file.proxy_protocol.as_ref();
+        if proxied.is_some_and(|word| word.get_ref().0) {
+            let message = "HTTP/3 comes without the PROXY protocol, past the proxy that speaks it";
+            let help = "use another listener for HTTP/3";
+            self.report.at(&position, message, Some(help.into()));
+        }
+        true
     }
 
     /// Port 0 picks a free port, so any number of listeners may have it.
