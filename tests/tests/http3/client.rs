@@ -13,38 +13,38 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
-pub const HOST: &str = "a.example";
+pub(crate) const HOST: &str = "a.example";
 
-pub type Sender = h3::client::SendRequest<h3_quinn::OpenStreams, Bytes>;
-pub type Stream = h3::client::RequestStream<h3_quinn::BidiStream<Bytes>, Bytes>;
+pub(crate) type Sender = h3::client::SendRequest<h3_quinn::OpenStreams, Bytes>;
+pub(crate) type Stream = h3::client::RequestStream<h3_quinn::BidiStream<Bytes>, Bytes>;
 
 /// A connection, as long as it lives.
-pub struct Client {
-    pub sender: Sender,
-    pub connection: quinn::Connection,
+pub(crate) struct Client {
+    pub(crate) sender: Sender,
+    pub(crate) connection: quinn::Connection,
     _endpoint: quinn::Endpoint,
 }
 
 /// A whole answer.
 #[derive(Debug)]
-pub struct Answer {
-    pub head: Response<()>,
-    pub body: Vec<u8>,
-    pub trailers: Option<HeaderMap>,
+pub(crate) struct Answer {
+    pub(crate) head: Response<()>,
+    pub(crate) body: Vec<u8>,
+    pub(crate) trailers: Option<HeaderMap>,
 }
 
 impl Answer {
-    pub fn status(&self) -> u16 {
+    pub(crate) fn status(&self) -> u16 {
         self.head.status().as_u16()
     }
 
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.head.headers().get(name)?.to_str().ok()
     }
 }
 
 /// Makes a QUIC connection, and nothing else.
-pub async fn dial(
+pub(crate) async fn dial(
     address: SocketAddr,
     authority: &Authority,
     identity: Option<&Identity>,
@@ -75,11 +75,11 @@ pub async fn dial(
 }
 
 impl Client {
-    pub async fn connect(address: SocketAddr, authority: &Authority) -> Self {
+    pub(crate) async fn connect(address: SocketAddr, authority: &Authority) -> Self {
         Self::try_connect(address, authority, None).await.unwrap()
     }
 
-    pub async fn try_connect(
+    pub(crate) async fn try_connect(
         address: SocketAddr,
         authority: &Authority,
         identity: Option<&Identity>,
@@ -96,7 +96,11 @@ impl Client {
     }
 
     /// Makes a request with a body in parts, and reads the whole answer. The error is how the stream ended.
-    pub async fn call(&self, request: Request<()>, parts: &[&[u8]]) -> Result<Answer, StreamError> {
+    pub(crate) async fn call(
+        &self,
+        request: Request<()>,
+        parts: &[&[u8]],
+    ) -> Result<Answer, StreamError> {
         let mut sender = self.sender.clone();
         within("an answer over HTTP/3", async {
             let mut stream = sender.send_request(request).await?;
@@ -110,19 +114,19 @@ impl Client {
     }
 
     /// `GET`
-    pub async fn get(&self) -> Result<Answer, StreamError> {
+    pub(crate) async fn get(&self) -> Result<Answer, StreamError> {
         self.call(request("GET").body(()).unwrap(), &[]).await
     }
 
     /// The first certificate that the server showed.
-    pub fn shown(&self) -> Vec<u8> {
+    pub(crate) fn shown(&self) -> Vec<u8> {
         let chain = self.connection.peer_identity().unwrap();
         let chain = chain.downcast::<Vec<CertificateDer<'static>>>().unwrap();
         chain.first().unwrap().to_vec()
     }
 
     /// The code that the server closes the connection with.
-    pub async fn closed(&self) -> u64 {
+    pub(crate) async fn closed(&self) -> u64 {
         let closed = within("the end of the connection", self.connection.closed()).await;
         let quinn::ConnectionError::ApplicationClosed(close) = closed else {
             panic!("{closed}");
@@ -132,7 +136,7 @@ impl Client {
 }
 
 /// Reads the whole answer.
-pub async fn answer(stream: &mut Stream) -> Result<Answer, StreamError> {
+pub(crate) async fn answer(stream: &mut Stream) -> Result<Answer, StreamError> {
     let head = stream.recv_response().await?;
     let mut body = Vec::new();
     while let Some(mut data) = stream.recv_data().await? {
@@ -146,7 +150,7 @@ pub async fn answer(stream: &mut Stream) -> Result<Answer, StreamError> {
     })
 }
 
-pub fn request(method: &str) -> http::request::Builder {
+pub(crate) fn request(method: &str) -> http::request::Builder {
     Request::builder()
         .method(method)
         .uri(format!("https://{HOST}/x"))
