@@ -524,9 +524,9 @@ async fn a_drain_finishes_requests_and_closes_connections() {
         let refused = || async { dial(address, &authority, None).await.is_err() };
         eventually!(refused().await, |refused| *refused);
         gate.open();
-        drained
+        (drained,)
     };
-    let (answer, drained) = tokio::join!(client.get(), waiting);
+    let (answer, (drained,)) = tokio::join!(client.get(), waiting);
     let answer = answer.unwrap();
     assert_eq!((answer.status(), &*answer.body), (200, &b"late"[..]));
     assert_eq!(client.closed().await, Code::H3_NO_ERROR.value());
