@@ -370,7 +370,7 @@ fn service(data: &RData) -> Option<Service> {
     };
     // A target of "." says that there is no such service (RFC 2782).
     let host = record.target.to_ascii();
-    (host != ".").then(|| Service {
+    (host != ".").then_some(Service {
         priority: record.priority,
         weight: record.weight,
         port: record.port,

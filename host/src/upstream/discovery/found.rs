@@ -35,7 +35,7 @@ pub(super) fn targets(found: Vec<Found>, tls: Option<&UpstreamTls>) -> Targets {
     let mut targets: Vec<TargetConfig> = Vec::new();
     for found in found.into_iter().take(MAX_TARGETS) {
         match endpoint(&found, tls) {
-            Ok(endpoint) if seen.insert(endpoint.clone()) => targets.push(TargetConfig {
+            Ok(endpoint) if seen.insert(place(&endpoint)) => targets.push(TargetConfig {
                 endpoint,
                 placement: found.placement,
             }),
@@ -43,16 +43,18 @@ pub(super) fn targets(found: Vec<Found>, tls: Option<&UpstreamTls>) -> Targets {
             Err(reason) => refused.push(reason),
         }
     }
-    targets.sort_by(|one, other| {
-        let key = |target: &TargetConfig| (Arc::clone(&target.endpoint.host), target.endpoint.port);
-        key(one).cmp(&key(other))
-    });
+    targets.sort_by_cached_key(|target| place(&target.endpoint));
     let problem = match refused.first() {
         _ if count > MAX_TARGETS => Some(format!("{count} targets, only {MAX_TARGETS} are used")),
         Some(first) => Some(format!("{} target(s) left out: {first}", refused.len())),
         None => None,
     };
     Targets { targets, problem }
+}
+
+/// What tells targets apart.
+pub(super) fn place(endpoint: &Endpoint) -> (Arc<str>, u16) {
+    (Arc::clone(&endpoint.host), endpoint.port)
 }
 
 fn endpoint(found: &Found, tls: Option<&UpstreamTls>) -> Result<Endpoint, String> {

@@ -4,7 +4,7 @@
 
 mod slices;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -131,8 +131,8 @@ impl KubernetesSource {
     }
 }
 
-fn read(file: &PathBuf) -> Result<String, String> {
-    let read = std::fs::read_to_string::<&Path>(file);
+fn read(file: &Path) -> Result<String, String> {
+    let read = std::fs::read_to_string(file);
     read.map_err(|error| format!("the token cannot be read from {}: {error}", file.display()))
 }
 

@@ -1,5 +1,6 @@
 //! Where sources put what they find, and what is known of each.
 
+use std::collections::HashSet;
 use std::fmt::Display;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::sync::watch;
 
-use super::found::{Found, Targets, targets};
+use super::found::{Found, Targets, place, targets};
 use crate::clock::Clock;
 use crate::config::{TargetConfig, UpstreamTls};
 use crate::telemetry::DiscoveryMetrics;
@@ -198,11 +199,9 @@ impl Watched {
 
 /// How many of `these` are not among `those`.
 fn missing(these: &[TargetConfig], those: &[TargetConfig]) -> usize {
-    let those: std::collections::HashSet<_> = those.iter().collect();
-    these
-        .iter()
-        .filter(|target| !those.contains(target))
-        .count()
+    let those: HashSet<_> = those.iter().map(|target| place(&target.endpoint)).collect();
+    let is_missing = |target: &&TargetConfig| !those.contains(&place(&target.endpoint));
+    these.iter().filter(is_missing).count()
 }
 
 #[cfg(test)]
