@@ -82,7 +82,7 @@ async fn trailers_of_a_request_reach_the_upstream() {
     let mut raw = Raw::connect(gateway.address()).await;
     raw.send(
         "POST / HTTP/1.1\r\nHost: a\r\nTrailer: X-Sum, Host\r\nTransfer-Encoding: chunked\r\n\r\n\
-         3\r\nabc\r\n0\r\nX-Sum: 7\r\nHost: evil\r\nAuthorization: x\r\n\r\n",
+         3\r\nabc\r\n0\r\nX-Sum: 7\r\n\r\n",
     )
     .await;
     let mut seen = upstream.accept().await;
