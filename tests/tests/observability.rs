@@ -71,6 +71,7 @@ fn portable(line: &str, ports: &[(String, &str)]) -> String {
             "\"id\":",
             "\"duration_ms\":",
             "\"upstream_ms\":",
+            "\"ms\":",
             "duration=",
             "id=",
             "upstream_time=",
@@ -85,6 +86,13 @@ fn portable(line: &str, ports: &[(String, &str)]) -> String {
                 out += name;
                 out += "...";
                 out += &word[end.len()..];
+            }
+            // The time of an attempt stands behind its target and outcome.
+            None if word.starts_with("attempt=") => {
+                let (before, time) = word.rsplit_once(':').expect("an attempt has a time");
+                out += before;
+                out += ":...";
+                out += &time[time.trim_end().len()..];
             }
             None => out += word,
         }

@@ -149,11 +149,14 @@ async fn a_target_that_does_not_speak_tls_is_no_danger() {
     let plain = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = plain.local_addr().unwrap();
     std::thread::spawn(move || {
-        let (mut stream, _) = plain.accept().unwrap();
-        // Read first: what is sent to a socket with unread bytes is lost when it is closed.
-        let mut first = [0; 4_096];
-        let _ = stream.read(&mut first);
-        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+        // More than one: a handshake that failed is tried again.
+        for stream in plain.incoming() {
+            let mut stream = stream.unwrap();
+            // Read first: what is sent to a socket with unread bytes is lost when it is closed.
+            let mut first = [0; 4_096];
+            let _ = stream.read(&mut first);
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+        }
     });
     let gateway = Gateway::with(format!(
         r#"
