@@ -8,6 +8,7 @@ mod cache;
 mod chain;
 mod component;
 mod convert;
+mod cpu;
 mod engine;
 mod error;
 mod host;

@@ -51,6 +51,7 @@ pub(super) fn read(file: &Path) -> Result<Arc<[u8]>, LoadError> {
 
 /// Compiles a component, or takes its code from the cache.
 pub(super) fn compile(engine: &Engine, bytes: &[u8]) -> Result<Component, LoadError> {
+    engine.begin_ticking();
     check_kind(bytes)?;
     let component = match &engine.cache {
         Some(cache) => cache.load(&engine.wasmtime, bytes),

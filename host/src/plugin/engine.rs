@@ -5,7 +5,8 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::thread::Thread;
 use std::time::Duration;
 
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
@@ -15,7 +16,7 @@ use super::error::EngineError;
 use crate::config::EngineConfig;
 
 /// How often running guests are looked at: the granularity of CPU budgets.
-pub(super) const TICK: Duration = Duration::from_millis(1);
+const TICK: Duration = Duration::from_millis(1);
 
 /// Deep enough for any filter; a guest that recurses deeper traps.
 const WASM_STACK_BYTES: usize = 512 << 10;
@@ -28,12 +29,12 @@ const BACKTRACE_FRAMES: usize = 16;
 /// A component of std Rust has about four core instances; JavaScript ones have more.
 const CORE_INSTANCES_PER_COMPONENT: u32 = 20;
 
-/// Compiles components and holds what all instances share. Stops its ticker when dropped.
+/// Compiles components and holds what all instances share.
 pub struct Engine {
     pub(super) wasmtime: wasmtime::Engine,
     pub(super) cache: Option<CodeCache>,
     max_memory: usize,
-    stopped: Arc<AtomicBool>,
+    ticker: Ticker,
 }
 
 impl Engine {
@@ -53,26 +54,24 @@ impl Engine {
         let cache = directory
             .map(|directory| CodeCache::open(directory, &wasmtime))
             .transpose()?;
-        let stopped = Arc::new(AtomicBool::new(false));
-        start_ticker(&wasmtime, Arc::clone(&stopped))?;
+        let ticker = Ticker::start(&wasmtime)?;
         Ok(Self {
             wasmtime,
             cache,
             max_memory: config.max_memory,
-            stopped,
+            ticker,
         })
+    }
+
+    /// Wakes the ticker: from now on there are guests to interrupt.
+    pub(super) fn begin_ticking(&self) {
+        self.ticker.begin();
     }
 
     /// Most memory that one instance can have.
     #[must_use]
     pub fn max_memory(&self) -> usize {
         self.max_memory
-    }
-}
-
-impl Drop for Engine {
-    fn drop(&mut self) {
-        self.stopped.store(true, Ordering::Relaxed);
     }
 }
 
@@ -119,21 +118,63 @@ fn default_cache_directory() -> Option<PathBuf> {
     Some(base.join("postern"))
 }
 
-/// A thread of its own, so that a guest that occupies a worker is interrupted all the same.
-fn start_ticker(engine: &wasmtime::Engine, stopped: Arc<AtomicBool>) -> Result<(), EngineError> {
-    let engine = engine.weak();
-    std::thread::Builder::new()
-        .name("postern-ticker".into())
-        .spawn(move || {
-            while !stopped.load(Ordering::Relaxed) {
-                #[expect(clippy::disallowed_methods, reason = "a thread that does nothing else")]
-                std::thread::sleep(TICK);
-                let Some(engine) = engine.upgrade() else {
-                    return;
-                };
-                engine.increment_epoch();
+/// A thread of its own, so that a guest that occupies a worker is interrupted all the same. It sleeps until there is a
+/// plugin, and stops when dropped.
+struct Ticker {
+    state: Arc<AtomicU8>,
+    thread: Thread,
+}
+
+const ASLEEP: u8 = 0;
+const TICKING: u8 = 1;
+const STOPPED: u8 = 2;
+
+impl Ticker {
+    fn start(engine: &wasmtime::Engine) -> Result<Self, EngineError> {
+        let engine = engine.weak();
+        let state = Arc::new(AtomicU8::new(ASLEEP));
+        let seen = Arc::clone(&state);
+        let tick = move || {
+            loop {
+                match seen.load(Ordering::Relaxed) {
+                    ASLEEP => std::thread::park(),
+                    TICKING => {
+                        #[expect(
+                            clippy::disallowed_methods,
+                            reason = "a thread that does nothing else"
+                        )]
+                        std::thread::sleep(TICK);
+                        let Some(engine) = engine.upgrade() else {
+                            return;
+                        };
+                        engine.increment_epoch();
+                    }
+                    _ => return,
+                }
             }
+        };
+        let thread = std::thread::Builder::new()
+            .name("postern-ticker".into())
+            .spawn(tick)
+            .map_err(EngineError::Thread)?;
+        Ok(Self {
+            state,
+            thread: thread.thread().clone(),
         })
-        .map_err(EngineError::Thread)?;
-    Ok(())
+    }
+
+    fn begin(&self) {
+        self.set(TICKING);
+    }
+
+    fn set(&self, state: u8) {
+        self.state.store(state, Ordering::Relaxed);
+        self.thread.unpark();
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        self.set(STOPPED);
+    }
 }

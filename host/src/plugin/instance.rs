@@ -1,6 +1,7 @@
 //! One live instance: a store, the guest's exports, and a call under its budgets.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use wasmtime::component::{ComponentNamedList, Lift, Lower, TypedFunc};
 use wasmtime::{Store, Trap, UpdateDeadline, WasmBacktrace};
@@ -8,16 +9,16 @@ use wasmtime::{Store, Trap, UpdateDeadline, WasmBacktrace};
 use super::bindings::exports::postern::plugin as exports;
 use super::bindings::exports::postern::plugin::lifecycle::Interest;
 use super::component::Linked;
-use super::engine::TICK;
+use super::cpu::Tick;
 use super::error::{CallError, FailureReason};
 use super::ports::Outbound;
 use super::state::{Shared, State};
 use crate::exchange::Exchange;
 
-/// `configure` may take this many ticks, on a fiber: it runs seldom, and compiles patterns and the like.
-const CONFIGURE_TICKS: u64 = 1_000;
+/// What `configure` may take on a fiber: it runs seldom, and compiles patterns and the like.
+const CONFIGURE_TIME: Duration = Duration::from_secs(1);
 /// The same where it runs on a worker's stack.
-const INLINE_CONFIGURE_TICKS: u64 = 3;
+const INLINE_CONFIGURE_TIME: Duration = Duration::from_millis(3);
 /// An instance whose memory grew by more than this is not kept: linear memory never shrinks.
 const KEPT_GROWTH_BYTES: usize = 1 << 20;
 /// Handles that a guest may hold; it gets them only for standard streams.
@@ -53,6 +54,13 @@ impl Instance {
     ) -> Result<(Self, Interest), CallError> {
         let inline = inline && !linked.suspends;
         let mut store = new_store(linked, shared, outbound);
+        let mode = if inline {
+            Mode::Inline(INLINE_CONFIGURE_TIME)
+        } else {
+            Mode::Fiber(CONFIGURE_TIME)
+        };
+        // What runs at instantiation may take as long as `configure`.
+        begin_time(&mut store, mode);
         let made = async {
             let instance = if inline {
                 linked.pre.instantiate(&mut store)?
@@ -72,11 +80,6 @@ impl Instance {
             guests,
             calls: 0,
             memory_at_start: 0,
-        };
-        let mode = if inline {
-            Mode::Inline(INLINE_CONFIGURE_TICKS)
-        } else {
-            Mode::Fiber(CONFIGURE_TICKS)
         };
         let interest = instance
             .call(lifecycle.func_configure(), (config,), mode)
@@ -116,29 +119,14 @@ impl Instance {
         (R,): ComponentNamedList,
     {
         self.calls = self.calls.saturating_add(1);
+        begin_time(&mut self.store, mode);
         let result = match mode {
-            Mode::Inline(ticks) => {
-                self.begin_ticks(ticks, false);
-                func.call(&mut self.store, params)
-            }
-            Mode::Fiber(ticks) => {
-                self.begin_ticks(ticks, true);
-                func.call_async(&mut self.store, params).await
-            }
+            Mode::Inline(_) => func.call(&mut self.store, params),
+            Mode::Fiber(_) => func.call_async(&mut self.store, params).await,
         };
         result
             .map(|(value,)| value)
             .map_err(|error| self.explain(&error))
-    }
-
-    /// Ticks are counted one by one, as the guest meets them: while the system runs something else in the worker's
-    /// place, many pass and it meets one. The first has begun already, so it does not count.
-    fn begin_ticks(&mut self, ticks: u64, yields: bool) {
-        let state = self.store.data_mut();
-        state.ticks_left = ticks;
-        state.yields = yields;
-        state.waited = false;
-        self.store.set_epoch_deadline(1);
     }
 
     /// Whether it may serve again.
@@ -191,6 +179,15 @@ impl Instance {
     }
 }
 
+fn begin_time(store: &mut Store<State>, mode: Mode) {
+    let (limit, yields) = match mode {
+        Mode::Inline(limit) => (limit, false),
+        Mode::Fiber(limit) => (limit, true),
+    };
+    store.data_mut().cpu.begin(limit, yields);
+    store.set_epoch_deadline(1);
+}
+
 /// A store with its limits, and with the rules for a guest that runs on: see [`Mode`].
 fn new_store(linked: &Linked, shared: &Arc<Shared>, outbound: Arc<dyn Outbound>) -> Store<State> {
     let state = State::new(Arc::clone(shared), outbound);
@@ -199,21 +196,20 @@ fn new_store(linked: &Linked, shared: &Arc<Shared>, outbound: Arc<dyn Outbound>)
     store.set_hostcall_fuel(shared.budget.host_call_bytes);
     store.set_max_component_handles(MAX_HANDLES);
     store.epoch_deadline_callback(|mut store| {
-        let state = store.data_mut();
-        if std::mem::take(&mut state.waited) {
-            return Ok(UpdateDeadline::Continue(1));
-        }
-        if state.ticks_left == 0 {
-            return Ok(UpdateDeadline::Interrupt);
-        }
-        state.ticks_left -= 1;
-        if !state.yields {
-            return Ok(UpdateDeadline::Continue(1));
-        }
-        let pause = Box::pin(tokio::task::yield_now());
-        Ok(UpdateDeadline::YieldCustom(1, pause))
+        let cpu = &mut store.data_mut().cpu;
+        Ok(match cpu.tick() {
+            Tick::GoOn => UpdateDeadline::Continue(1),
+            Tick::Stop => UpdateDeadline::Interrupt,
+            Tick::Yield => {
+                let running = cpu.running();
+                let pause = async move {
+                    tokio::task::yield_now().await;
+                    running.begins();
+                };
+                UpdateDeadline::YieldCustom(1, Box::pin(pause))
+            }
+        })
     });
-    store.set_epoch_deadline(CONFIGURE_TICKS);
     store
 }
 
@@ -263,18 +259,11 @@ fn load_guests(
     })
 }
 
-/// How a call runs, and for how many ticks of CPU time.
+/// How a call runs, and how much CPU time it may use.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Mode {
     /// On the worker's stack; nothing else runs on the worker meanwhile.
-    Inline(u64),
+    Inline(Duration),
     /// On a fiber that yields at every tick.
-    Fiber(u64),
-}
-
-/// A budget of CPU time in ticks.
-pub(super) fn ticks(budget: std::time::Duration) -> u64 {
-    u64::try_from(budget.as_nanos().div_ceil(TICK.as_nanos()))
-        .unwrap_or(u64::MAX - 1)
-        .max(1)
+    Fiber(Duration),
 }

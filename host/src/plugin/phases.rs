@@ -11,7 +11,7 @@ use super::bindings::postern::plugin::types::{
     HeaderParam, RequestHead, RequestVerdict, ResponseHead, ResponseVerdict, Scheme, Source,
 };
 use super::error::{CallError, FailureReason};
-use super::instance::{Instance, Mode, ticks};
+use super::instance::{Instance, Mode};
 use super::pool::Worker;
 use super::verdict::{self, Reply, RequestEdited};
 use super::{Plugin, Selection, convert};
@@ -249,11 +249,10 @@ impl Plugin {
         call: impl AsyncFnOnce(&mut Instance, Mode) -> Result<T, CallError>,
     ) -> Result<T, CallError> {
         let budget = &self.shared.budget;
-        let ticks = ticks(budget.cpu);
         if !(self.linked.suspends || self.shared.is_heavy()) {
-            return call(instance, Mode::Inline(ticks)).await;
+            return call(instance, Mode::Inline(budget.cpu)).await;
         }
-        let call = call(instance, Mode::Fiber(ticks));
+        let call = call(instance, Mode::Fiber(budget.cpu));
         match tokio::time::timeout(budget.wall, call).await {
             Ok(result) => result,
             Err(_) => Err(CallError::new(

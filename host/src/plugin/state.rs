@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use wasmtime::ResourceLimiter;
 
+use super::cpu::CpuMeter;
 use super::ports::{Outbound, Services};
 use super::wasi::Output;
 use crate::config::BudgetConfig;
@@ -41,12 +42,7 @@ pub(super) struct State {
     pub(super) exchange: Option<Box<Exchange>>,
     pub(super) outbound: Arc<dyn Outbound>,
     pub(super) memory: MemoryMeter,
-    /// Epochs that the current call may still use.
-    pub(super) ticks_left: u64,
-    /// Whether the current call is on a fiber and lets others run at every tick.
-    pub(super) yields: bool,
-    /// Set when the guest goes on after it waited: the ticks that passed meanwhile were not its own.
-    pub(super) waited: bool,
+    pub(super) cpu: CpuMeter,
     pub(super) output: Output,
 }
 
@@ -63,9 +59,7 @@ impl State {
             exchange: None,
             outbound,
             memory,
-            ticks_left: 0,
-            yields: false,
-            waited: false,
+            cpu: CpuMeter::default(),
             output: Output::default(),
         }
     }

@@ -25,7 +25,7 @@ impl Host for State {
     ) -> Result<Result<OutboundResponse, OutboundError>> {
         let begun = self.begin(request);
         let answer = finish(begun).await;
-        self.waited = true;
+        self.cpu.running().begins();
         Ok(answer)
     }
 
@@ -35,7 +35,7 @@ impl Host for State {
             .map(|request| self.begin(request))
             .collect();
         let answers = join_all(begun.into_iter().map(finish)).await;
-        self.waited = true;
+        self.cpu.running().begins();
         Ok(answers)
     }
 }
