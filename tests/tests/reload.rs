@@ -401,7 +401,10 @@ async fn what_a_refused_configuration_lacks_is_noticed_when_it_comes() {
     gateway.replace("other.wasm", &saying("howdy"));
     eventually!(greets(&gateway.get("/").await), |greeting| greeting
         == "howdy");
-    assert!(gateway.status().await["config_problem"].is_null());
+    eventually!(
+        gateway.status().await["config_problem"].clone(),
+        |problem| problem.is_null()
+    );
 }
 
 #[tokio::test]

@@ -28,7 +28,7 @@ use crate::config::{BalancePolicy, Endpoint, UpstreamConfig, UpstreamProtocol};
 
 /// Most bytes that are read of a response before they are passed on, its head included: what a client that does not read
 /// makes us keep, besides what it has been sent. A body of 64 KiB comes in one piece, with its head.
-const MOST_READ: usize = 128 << 10;
+const MOST_READ: usize = 72 << 10;
 
 /// One address of an upstream. It survives reloads, and its connections with it.
 pub struct Target {
