@@ -27,8 +27,8 @@ use crate::clock::Clock;
 use crate::config::{BalancePolicy, Endpoint, UpstreamConfig, UpstreamProtocol};
 
 /// Most bytes that are read of a response before they are passed on, its head included: what a client that does not read
-/// makes us keep, besides what it has been sent. A body of 64 KiB comes in one piece, with its head.
-const MOST_READ: usize = 72 << 10;
+/// makes us keep, besides what it has been sent.
+const MOST_READ: usize = 64 << 10;
 
 /// One address of an upstream. It survives reloads, and its connections with it.
 pub struct Target {
