@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use postern_tests::setup::one_route;
 use postern_tests::{Call, Connection, Gateway, Raw, Upstream, eventually, reply};
 use tokio::task::JoinSet;
 
@@ -13,14 +12,27 @@ const COST: u64 = 160 << 10;
 const LARGE: usize = 4 << 20;
 
 async fn gateway(upstream: &Upstream) -> Gateway {
-    let listener = r#"
+    Gateway::with(format!(
+        r#"
+        [listen.public]
+        address = "127.0.0.1:0"
         header-timeout = "1s"
         body-timeout = "1s"
         min-body-rate = "1KiB"
         write-timeout = "1s"
         idle-timeout = "1s"
-    "#;
-    Gateway::with(one_route(upstream, listener)).process().await
+
+        [upstream.u]
+        targets = ["{upstream}"]
+
+        [[route]]
+        name = "r"
+        path = "/{{*rest}}"
+        upstream = "u"
+        "#
+    ))
+    .process()
+    .await
 }
 
 fn upstream() -> Upstream {
