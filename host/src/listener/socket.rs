@@ -145,14 +145,14 @@ impl Accepted {
         let _ = stream.set_nodelay(true);
         Self {
             local: stream.local_addr().unwrap_or(THIS_MACHINE),
-            stream: stream::Socket::Left(stream),
+            stream: stream::Socket::Tcp(stream),
             peer,
         }
     }
 
     fn unix(stream: UnixStream) -> Self {
         Self {
-            stream: stream::Socket::Right(stream),
+            stream: stream::Socket::Unix(stream),
             peer: THIS_MACHINE,
             local: THIS_MACHINE,
         }

@@ -9,7 +9,6 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::net::{TcpStream, UnixStream};
-use tokio_util::either::Either;
 
 use super::dns::{Dns, Name};
 use crate::config::Endpoint;
@@ -41,18 +40,21 @@ impl Peer {
     /// Connects. Whoever waits sees to it that the wait ends.
     pub(super) async fn connect(&self) -> io::Result<Socket> {
         let stream = match self {
-            Self::Path(path) => return UnixStream::connect(path).await.map(Socket::Right),
+            Self::Path(path) => return UnixStream::connect(path).await.map(Socket::Unix),
             Self::Address(address) => TcpStream::connect(address).await?,
             Self::Name(name, port) => race(&name.addresses().await?, *port).await?,
         };
         // Without this, the last segment of a body waits for a delayed acknowledgement.
         stream.set_nodelay(true)?;
-        Ok(Socket::Left(stream))
+        Ok(Socket::Tcp(stream))
     }
 }
 
-/// A connection, over which nothing was said yet: over the network, or on this machine.
-pub(super) type Socket = Either<TcpStream, UnixStream>;
+/// A connection, over which nothing was said yet.
+pub(super) enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
 
 /// Connects to the first of these addresses that answers (RFC 8305, 5): the next is tried when one has failed, or has
 /// not answered for a while.
