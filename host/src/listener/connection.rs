@@ -132,11 +132,11 @@ async fn begin(
         let (stream, facts) = Box::pin(tls.accept(stream, &listener.metrics)).await?;
         peer.tls = Some(Box::new(facts));
         let http2 = stream.get_ref().1.alpn_protocol() == Some(H2);
-        return Some((Stream::Tls(Box::new(stream)), http2));
+        return Some((Stream::Right(Box::new(stream)), http2));
     }
     let limit = settings.config.header_timeout;
     let http2 = tokio::time::timeout(limit, speaks_http2(&mut stream)).await;
-    Some((Stream::Plain(stream), http2.ok()?.ok()?))
+    Some((Stream::Left(stream), http2.ok()?.ok()?))
 }
 
 fn http1_of(config: &ListenerConfig) -> http1::Builder {

@@ -176,7 +176,7 @@ mod tests {
     /// What is made of bytes that come `step` at a time before the peer ends, and what can be read after them.
     async fn outcome(bytes: &[u8], step: usize) -> (String, Vec<u8>) {
         let (ours, mut theirs) = UnixStream::pair().expect("there are sockets");
-        let mut stream = Rewound::new(Socket::Unix(ours));
+        let mut stream = Rewound::new(Socket::Right(ours));
         let sender = async {
             for part in bytes.chunks(step) {
                 theirs.write_all(part).await.expect("it is read");

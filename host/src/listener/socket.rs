@@ -145,14 +145,14 @@ impl Accepted {
         let _ = stream.set_nodelay(true);
         Self {
             local: stream.local_addr().unwrap_or(THIS_MACHINE),
-            stream: stream::Socket::Tcp(stream),
+            stream: stream::Socket::Left(stream),
             peer,
         }
     }
 
     fn unix(stream: UnixStream) -> Self {
         Self {
-            stream: stream::Socket::Unix(stream),
+            stream: stream::Socket::Right(stream),
             peer: THIS_MACHINE,
             local: THIS_MACHINE,
         }

@@ -8,23 +8,16 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
+use tokio_util::either::Either;
 
 /// Room for what comes first: most requests without a body fit, and then one read is enough for them.
 const FIRST_READ: usize = 2_048;
 
-/// What a listener accepts.
-pub(super) enum Socket {
-    /// Over the network.
-    Tcp(TcpStream),
-    /// From this machine.
-    Unix(UnixStream),
-}
+/// What a listener accepts: from over the network, or from this machine.
+pub(super) type Socket = Either<TcpStream, UnixStream>;
 
-/// What HTTP is spoken over.
-pub(super) enum Stream {
-    Plain(Rewound),
-    Tls(Box<TlsStream<Rewound>>),
-}
+/// What HTTP is spoken over: without TLS, or with it.
+pub(super) type Stream = Either<Rewound, Box<TlsStream<Rewound>>>;
 
 /// A socket whose first bytes can be looked at before they are read.
 pub(super) struct Rewound {
@@ -83,70 +76,6 @@ impl AsyncRead for Rewound {
     }
 }
 
-impl AsyncRead for Stream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
-        }
-    }
-}
-
-impl AsyncRead for Socket {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(socket) => Pin::new(socket).poll_read(cx, buffer),
-            Self::Unix(socket) => Pin::new(socket).poll_read(cx, buffer),
-        }
-    }
-}
-
-impl AsyncWrite for Socket {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(socket) => Pin::new(socket).poll_write(cx, bytes),
-            Self::Unix(socket) => Pin::new(socket).poll_write(cx, bytes),
-        }
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffers: &[IoSlice<'_>],
-    ) -> Poll<Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(socket) => Pin::new(socket).poll_write_vectored(cx, buffers),
-            Self::Unix(socket) => Pin::new(socket).poll_write_vectored(cx, buffers),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(socket) => Pin::new(socket).poll_flush(cx),
-            Self::Unix(socket) => Pin::new(socket).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(socket) => Pin::new(socket).poll_shutdown(cx),
-            Self::Unix(socket) => Pin::new(socket).poll_shutdown(cx),
-        }
-    }
-}
-
 impl AsyncWrite for Rewound {
     fn poll_write(
         mut self: Pin<&mut Self>,
@@ -177,44 +106,6 @@ impl AsyncWrite for Rewound {
     }
 }
 
-impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
-        }
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffers: &[IoSlice<'_>],
-    ) -> Poll<Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, buffers),
-            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, buffers),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -223,7 +114,7 @@ mod tests {
     #[tokio::test]
     async fn what_was_looked_at_is_read_once_and_in_order() {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
-        let mut stream = Rewound::new(Socket::Unix(ours));
+        let mut stream = Rewound::new(Socket::Right(ours));
         theirs.write_all(b"PR").await.unwrap();
         assert_eq!(stream.peek(1).await.unwrap(), b"PR");
         theirs.write_all(b"I and the rest").await.unwrap();
@@ -243,7 +134,7 @@ mod tests {
         theirs.write_all(b"P").await.unwrap();
         drop(theirs);
         assert_eq!(
-            Rewound::new(Socket::Unix(ours)).peek(3).await.unwrap(),
+            Rewound::new(Socket::Right(ours)).peek(3).await.unwrap(),
             b"P"
         );
     }

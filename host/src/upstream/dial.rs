@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::net::{TcpStream, UnixStream};
+use tokio_util::either::Either;
 
 use super::dns::{Dns, Name};
 use crate::config::Endpoint;
@@ -40,21 +41,18 @@ impl Peer {
     /// Connects. Whoever waits sees to it that the wait ends.
     pub(super) async fn connect(&self) -> io::Result<Socket> {
         let stream = match self {
-            Self::Path(path) => return UnixStream::connect(path).await.map(Socket::Unix),
+            Self::Path(path) => return UnixStream::connect(path).await.map(Socket::Right),
             Self::Address(address) => TcpStream::connect(address).await?,
             Self::Name(name, port) => race(&name.addresses().await?, *port).await?,
         };
         // Without this, the last segment of a body waits for a delayed acknowledgement.
         stream.set_nodelay(true)?;
-        Ok(Socket::Tcp(stream))
+        Ok(Socket::Left(stream))
     }
 }
 
-/// A connection, over which nothing was said yet.
-pub(super) enum Socket {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
+/// A connection, over which nothing was said yet: over the network, or on this machine.
+pub(super) type Socket = Either<TcpStream, UnixStream>;
 
 /// Connects to the first of these addresses that answers (RFC 8305, 5): the next is tried when one has failed, or has
 /// not answered for a while.

@@ -341,7 +341,7 @@ impl Target {
                     continue;
                 };
                 let stream = self.dial(limit, &[H2]).await?;
-                if self.is_secure() && stream.protocol() != Some(H2) {
+                if self.is_secure() && tls::protocol(&stream) != Some(H2) {
                     self.agreed.store(UNKNOWN, Ordering::Relaxed);
                     return Err(self.no_http2());
                 }
@@ -415,7 +415,7 @@ impl Target {
             return Ok(true);
         };
         let stream = self.dial(limit, &[H2, HTTP1]).await?;
-        let is_h2 = stream.protocol() == Some(H2);
+        let is_h2 = tls::protocol(&stream) == Some(H2);
         if is_h2 {
             let carried = (permit, self.life(config), self.clock.now());
             let pool = &slot.multiplexed;

@@ -12,7 +12,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 
 use crate::config::{HealthConfig, ProbeConfig, UpstreamProtocol};
 use crate::upstream::target::Target;
-use crate::upstream::tls::Stream;
+use crate::upstream::tls::{self, Stream};
 
 /// What is read of a body.
 const MAX_BODY: usize = 64 << 10;
@@ -70,7 +70,7 @@ async fn get(
     let stream = connect(target, limit, offered).await?;
     let is_http2 = match protocol {
         UpstreamProtocol::H2 => true,
-        UpstreamProtocol::Auto => stream.protocol() == Some(b"h2"),
+        UpstreamProtocol::Auto => tls::protocol(&stream) == Some(b"h2"),
         UpstreamProtocol::Http1 => false,
     };
     if is_http2 {
