@@ -13,7 +13,7 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 
 use crate::eventually::within;
@@ -154,6 +154,15 @@ impl Connection {
     pub async fn h1(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).await.expect("somebody listens");
         let _ = stream.set_nodelay(true);
+        Self::over(stream).await
+    }
+
+    /// An HTTP/1.1 connection from an address of this machine.
+    pub async fn h1_from(client: &str, address: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().expect("there are sockets");
+        let client = format!("{client}:0").parse().expect("it is an address");
+        socket.bind(client).expect("it is ours");
+        let stream = socket.connect(address).await.expect("somebody listens");
         Self::over(stream).await
     }
 

@@ -1,5 +1,6 @@
 //! A gateway before it starts: its folder, its configuration, and the plugins that the configuration names.
 
+use std::fmt::Display;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -116,6 +117,21 @@ impl Setup {
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         Finished::of(&command.output().expect("the program starts"))
     }
+}
+
+/// A configuration with one route, `r`: everything goes to the upstream `u`, which has this target. The only listener,
+/// `public`, has these lines besides its address.
+#[must_use]
+pub fn one_route(target: impl Display, listener: &str) -> String {
+    format!(
+        r#"
+        upstream.u.targets = ["{target}"]
+        route = [{{ name = "r", path = "/{{*rest}}", upstream = "u" }}]
+        [listen.public]
+        address = "127.0.0.1:0"
+        {listener}
+        "#
+    )
 }
 
 /// A program that has ended.

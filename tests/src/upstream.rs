@@ -124,6 +124,13 @@ impl Upstream {
         Self::start(move |_| reply(200).body(text).into())
     }
 
+    /// A service that answers everything with 200 and this text, when the gate is open.
+    pub fn held(gate: &Gate, text: &'static str) -> Self {
+        let gate = gate.clone();
+        let answer = reply(200).body(text).bytes();
+        Self::start(move |_| Script::after_body().wait(&gate).send(&answer))
+    }
+
     /// Where it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {

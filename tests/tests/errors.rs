@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use postern_tests::client::RequestBody;
+use postern_tests::setup::one_route;
 use postern_tests::upstream::{Refusing, Silent};
 use postern_tests::{
     Answer, Call, Connection, Gateway, Raw, Script, Upstream, client, eventually, reply,
@@ -129,17 +130,8 @@ async fn a_bad_request_line_is_told_what_is_wrong() {
 #[tokio::test]
 async fn oversized_heads_are_refused() {
     let upstream = Upstream::says("ok");
-    let fragment = format!(
-        r#"
-        upstream.u.targets = ["{upstream}"]
-        route = [{{ name = "r", path = "/{{*rest}}", upstream = "u" }}]
-        [listen.public]
-        address = "127.0.0.1:0"
-        max-header-bytes = "8KiB"
-        max-headers = 20
-        "#
-    );
-    let gateway = Gateway::with(fragment).start().await;
+    let limits = "max-header-bytes = \"8KiB\"\nmax-headers = 20";
+    let gateway = Gateway::with(one_route(&upstream, limits)).start().await;
     let large = format!(
         "GET / HTTP/1.1\r\nHost: a\r\nX-Large: {}\r\n\r\n",
         "x".repeat(9 << 10)

@@ -15,6 +15,7 @@ mod table;
 use std::time::Duration;
 
 use fuzz::Fuzz;
+use postern_tests::setup::one_route;
 use postern_tests::{Gateway, Raw, Upstream, reply};
 
 const WORDS: [&[u8]; 18] = [
@@ -43,25 +44,14 @@ const LIMIT: Duration = Duration::from_secs(20);
 #[tokio::test]
 async fn fuzz_listener() {
     let upstream = Upstream::start(|request| reply(200).body(request.target.clone()).into());
-    let gateway = Gateway::with(format!(
-        r#"
-        [listen.public]
-        address = "127.0.0.1:0"
+    let listener = r#"
         header-timeout = "500ms"
         idle-timeout = "500ms"
         body-timeout = "500ms"
-
-        [upstream.u]
-        targets = ["{upstream}"]
-
-        [[route]]
-        name = "r"
-        path = "/{{*rest}}"
-        upstream = "u"
-        "#
-    ))
-    .process()
-    .await;
+    "#;
+    let gateway = Gateway::with(one_route(&upstream, listener))
+        .process()
+        .await;
     let files = [
         "framing.txt",
         "chunks.txt",

@@ -4,32 +4,20 @@
 use std::time::{Duration, Instant};
 
 use postern_tests::peers::Peer;
+use postern_tests::setup::one_route;
 use postern_tests::{Call, Connection, Gate, Gateway, Script, Upstream, reply};
 use serde_json::Value;
 
 async fn gateway(upstream: &Upstream) -> Gateway {
-    Gateway::with(format!(
-        r#"
-        [listen.public]
-        address = "127.0.0.1:0"
+    let listener = r#"
         max-header-bytes = "16KiB"
         max-headers = 50
         max-streams = 100
         max-resets = 100
         max-control-frames = 1000
         write-timeout = "1s"
-
-        [upstream.u]
-        targets = ["{upstream}"]
-
-        [[route]]
-        name = "r"
-        path = "/{{*rest}}"
-        upstream = "u"
-        "#
-    ))
-    .start()
-    .await
+    "#;
+    Gateway::with(one_route(upstream, listener)).start().await
 }
 
 fn upstream(gate: &Gate) -> Upstream {

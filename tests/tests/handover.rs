@@ -10,22 +10,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use postern_tests::load::Load;
-use postern_tests::setup::program;
+use postern_tests::setup::{one_route, program};
 use postern_tests::{Call, Connection, Gate, Gateway, Script, Upstream, client, eventually};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::net::{TcpStream, UnixStream};
 
 fn fragment(upstream: &Upstream) -> String {
-    format!(
-        r#"
-        upstream.u.targets = ["{upstream}"]
-        route = [{{ name = "r", path = "/{{*rest}}", upstream = "u" }}]
-        [listen.public]
-        address = "127.0.0.1:0"
-        [listen.local]
-        address = "unix:s"
-        "#
-    )
+    one_route(upstream, "[listen.local]\naddress = \"unix:s\"")
 }
 
 /// A process that is not our child. It ends with the test.

@@ -1,18 +1,10 @@
 //! Which headers go on, which end here, and which begin here.
 
+use postern_tests::setup::one_route;
 use postern_tests::{Call, Connection, Gateway, Raw, Script, Upstream, reply};
 
 async fn gateway(upstream: &Upstream, listener: &str) -> Gateway {
-    let fragment = format!(
-        r#"
-        upstream.u.targets = ["{upstream}"]
-        route = [{{ name = "r", path = "/{{*rest}}", upstream = "u" }}]
-        [listen.public]
-        address = "127.0.0.1:0"
-        {listener}
-        "#
-    );
-    Gateway::with(fragment).start().await
+    Gateway::with(one_route(upstream, listener)).start().await
 }
 
 const TRUSTING: &str = r#"trusted-proxies = ["127.0.0.0/8", "10.0.0.0/8"]"#;

@@ -4,6 +4,10 @@
 
 #[path = "http3/client.rs"]
 mod client;
+#[path = "http3/frames.rs"]
+mod frames;
+#[path = "http3/life.rs"]
+mod life;
 
 use bytes::Bytes;
 use client::{Client, HOST, answer, dial, request};
@@ -14,8 +18,7 @@ use postern_tests::pki::Authority;
 use postern_tests::raw::ByHand;
 use postern_tests::setup::Setup;
 use postern_tests::upstream::Refusing;
-use postern_tests::{Gate, Gateway, Script, Upstream, eventually, tool};
-use rustix::process::{Pid, Signal, kill_process};
+use postern_tests::{Gateway, Script, Upstream, eventually};
 
 /// A listener of this name, with these keys besides.
 fn listener(name: &str, more: &str) -> String {
@@ -49,16 +52,6 @@ fn setup(upstream: &dyn std::fmt::Display, authority: &Authority, more: &str) ->
 
 async fn gateway(upstream: &dyn std::fmt::Display, authority: &Authority) -> Gateway {
     setup(upstream, authority, "").start().await
-}
-
-/// An upstream that answers when the gate opens.
-fn held(gate: &Gate) -> Upstream {
-    let gate = gate.clone();
-    Upstream::start(move |_| {
-        Script::after_body()
-            .wait(&gate)
-            .send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate")
-    })
 }
 
 #[tokio::test]
@@ -262,84 +255,6 @@ async fn a_head_has_limits() {
     assert_eq!(upstream.count(), 0);
 }
 
-/// A frame, its length in four bytes (RFC 9114, 7.1).
-fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap() | 2 << 30;
-    [&[kind], &length.to_be_bytes()[..], payload].concat()
-}
-
-/// The fields of `POST https://a.example/` (RFC 9204, 4.5 and A), and more.
-fn post(more: &[u8]) -> Vec<u8> {
-    let fields = [&[0, 0, 0xd4, 0xd7, 0xc1, 0x50, 9], HOST.as_bytes(), more];
-    frame(1, &fields.concat())
-}
-
-/// What became of bytes on a stream of their own: what came back, or the code with which it was reset.
-async fn by_hand(connection: &quinn::Connection, bytes: &[u8]) -> Result<Vec<u8>, u64> {
-    let (mut sending, mut receiving) = connection.open_bi().await.unwrap();
-    // It may be stopped before it has taken all.
-    let _ = sending.write_all(bytes).await;
-    let _ = sending.finish();
-    match within("an answer", receiving.read_to_end(1 << 20)).await {
-        Ok(answer) => Ok(answer),
-        Err(quinn::ReadToEndError::Read(quinn::ReadError::Reset(code))) => Err(code.into_inner()),
-        Err(error) => panic!("{error}"),
-    }
-}
-
-#[tokio::test]
-async fn frames_are_read_as_the_rfc_says() {
-    let (upstream, authority) = (Upstream::says("served"), Authority::default());
-    let gateway = gateway(&upstream, &authority).await;
-    let (_endpoint, connection) = dial(gateway.address(), &authority, None).await.unwrap();
-    // Data without bytes is not the end, and unknown frames mean nothing.
-    let parts = [
-        post(&[]),
-        frame(0, b"ab"),
-        frame(0, b""),
-        frame(0x21, &[9; 100_000]),
-        frame(0, b"cd"),
-    ];
-    let answer = by_hand(&connection, &parts.concat()).await.unwrap();
-    assert!(answer.ends_with(b"served"), "{answer:?}");
-    assert_eq!(upstream.last().body, b"abcd");
-    assert!(upstream.last().complete);
-
-    // A frame that is cut off is not a body that has ended.
-    let mut cut = [post(&[]), frame(0, b"abcdef")].concat();
-    cut.truncate(cut.len() - 3);
-    let answer = by_hand(&connection, &cut).await;
-    assert!(
-        answer.as_ref().map_or(true, |it| !it.ends_with(b"served")),
-        "{answer:?}"
-    );
-    assert!(!upstream.last().complete || upstream.last().body == b"abcd");
-
-    // A field name in capitals (RFC 9114, 4.2).
-    let capital = post(&[0x23, b'X', b'-', b'A', 1, b'1']);
-    let code = by_hand(&connection, &capital).await.unwrap_err();
-    assert_eq!(code, Code::H3_MESSAGE_ERROR.value());
-    // Nothing of a request at all.
-    let code = by_hand(&connection, &[]).await.unwrap_err();
-    assert_eq!(code, Code::H3_REQUEST_INCOMPLETE.value());
-    assert!(connection.close_reason().is_none());
-}
-
-#[tokio::test]
-async fn a_head_that_says_it_is_huge_is_not_waited_for() {
-    let (upstream, authority) = (Upstream::says("served"), Authority::default());
-    let gateway = gateway(&upstream, &authority).await;
-    let (_endpoint, connection) = dial(gateway.address(), &authority, None).await.unwrap();
-    let (mut sending, _receiving) = connection.open_bi().await.unwrap();
-    // A gibibyte of fields is announced.
-    sending
-        .write_all(&[1, 0xc0, 0, 0, 0, 0x40, 0, 0, 0, 0, 0])
-        .await
-        .unwrap();
-    let code = within("a refusal", sending.stopped()).await.unwrap();
-    assert_eq!(code.unwrap().into_inner(), Code::H3_EXCESSIVE_LOAD.value());
-}
-
 #[tokio::test]
 async fn a_request_that_is_taken_back_ends_at_the_upstream_and_only_some_may_be() {
     let authority = Authority::default();
@@ -447,161 +362,4 @@ async fn a_client_certificate_is_known_over_http3() {
         }
     }
     assert_eq!(upstream.count(), 1);
-}
-
-#[tokio::test]
-async fn a_new_certificate_is_shown_and_open_connections_stay() {
-    let (upstream, authority) = (Upstream::says("served"), Authority::default());
-    let gateway = gateway(&upstream, &authority).await;
-    let kept = Client::connect(gateway.address(), &authority).await;
-    assert_eq!(kept.get().await.unwrap().status(), 200);
-    let next = authority.issue(&[HOST]);
-    gateway.replace("a.pem", next.both().as_bytes());
-    let shown = || async { Client::connect(gateway.address(), &authority).await.shown() };
-    eventually!(shown().await, |shown| *shown == next.der);
-    assert_ne!(kept.shown(), next.der);
-    assert_eq!(kept.get().await.unwrap().status(), 200);
-}
-
-/// The value of `Alt-Svc` over TCP.
-fn alternative(gateway: &Gateway) -> Option<String> {
-    let port = gateway.address().port();
-    let resolve = format!("{HOST}:{port}:127.0.0.1");
-    let url = format!("https://{HOST}:{port}/");
-    let arguments = [
-        "-s",
-        "-i",
-        "--cacert",
-        "ca.pem",
-        "--resolve",
-        &resolve,
-        &url,
-    ];
-    let answer = tool::run(gateway.folder(), "curl", &arguments, "").stdout;
-    assert!(answer.contains(" 200"), "{answer}");
-    let value = answer
-        .lines()
-        .find_map(|line| line.strip_prefix("alt-svc: "));
-    value.map(str::to_owned)
-}
-
-#[tokio::test]
-async fn answers_over_tcp_tell_of_http3_while_it_is_served() {
-    if !tool::is_there("curl") {
-        return;
-    }
-    let (upstream, authority) = (Upstream::says("served"), Authority::default());
-    let gateway = gateway(&upstream, &authority).await;
-    let port = gateway.address().port();
-    let expected = format!("h3=\":{port}\"; ma=86400");
-    eventually!(alternative(&gateway), |value| *value
-        == Some(expected.clone()));
-    let client = Client::connect(gateway.address(), &authority).await;
-    assert_eq!(client.get().await.unwrap().status(), 200);
-    // Off, and on again: the port stays, and connections are told to go.
-    gateway.edit(&fragment(&upstream, &listener("public", "")));
-    eventually!(alternative(&gateway), |value| value.is_none());
-    assert_eq!(client.closed().await, Code::H3_NO_ERROR.value());
-    gateway.edit(&fragment(&upstream, &listener("public", "http3 = true")));
-    eventually!(alternative(&gateway), |value| *value
-        == Some(expected.clone()));
-    assert_eq!(gateway.listener("public").port(), port);
-    let client = Client::connect(gateway.address(), &authority).await;
-    assert_eq!(client.get().await.unwrap().status(), 200);
-}
-
-#[tokio::test]
-async fn a_drain_finishes_requests_and_closes_connections() {
-    let (authority, gate) = (Authority::default(), Gate::default());
-    let upstream = held(&gate);
-    let gateway = gateway(&upstream, &authority).await;
-    let address = gateway.address();
-    let client = Client::connect(address, &authority).await;
-    let waiting = async {
-        eventually!(upstream.count(), |count| *count == 1);
-        let drained = tokio::spawn(gateway.drain());
-        // Nobody new is let in.
-        let refused = || async { dial(address, &authority, None).await.is_err() };
-        eventually!(refused().await, |refused| *refused);
-        gate.open();
-        (drained,)
-    };
-    let (answer, (drained,)) = tokio::join!(client.get(), waiting);
-    let answer = answer.unwrap();
-    assert_eq!((answer.status(), &*answer.body), (200, &b"late"[..]));
-    assert_eq!(client.closed().await, Code::H3_NO_ERROR.value());
-    drained.await.unwrap();
-}
-
-#[tokio::test]
-async fn a_slow_client_has_its_whole_answer_before_a_drain_ends() {
-    let authority = Authority::default();
-    let body = vec![b'x'; 900_000];
-    let sent = body.clone();
-    let upstream = Upstream::start(move |_| {
-        postern_tests::upstream::reply(200)
-            .body(sent.clone())
-            .into()
-    });
-    let gateway = gateway(&upstream, &authority).await;
-    let client = Client::connect(gateway.address(), &authority).await;
-    client.connection.set_receive_window(20_000_u32.into());
-    let mut sender = client.sender.clone();
-    let mut stream = sender
-        .send_request(request("GET").body(()).unwrap())
-        .await
-        .unwrap();
-    stream.finish().await.unwrap();
-    within("a head", stream.recv_response()).await.unwrap();
-    let drained = tokio::spawn(gateway.drain());
-    let mut received = Vec::new();
-    while let Some(data) = within("data", stream.recv_data()).await.unwrap() {
-        received.extend_from_slice(bytes::Buf::chunk(&data));
-        tokio::task::yield_now().await;
-    }
-    assert!(received == body, "{} bytes came", received.len());
-    drained.await.unwrap();
-}
-
-/// A process that is not our child. It ends with the test.
-struct Process(Pid);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = kill_process(self.0, Signal::KILL);
-    }
-}
-
-#[tokio::test]
-async fn a_new_process_serves_http3_when_the_old_one_has_finished() {
-    let (authority, gate) = (Authority::default(), Gate::default());
-    let upstream = held(&gate);
-    let mut gateway = setup(&upstream, &authority, "").process().await;
-    let address = gateway.address();
-    let client = Client::connect(address, &authority).await;
-    let replaced = async {
-        eventually!(upstream.count(), |count| *count == 1);
-        gateway.signal(Signal::USR2);
-        let lines = eventually!(gateway.log("serves: draining"), |lines| lines.len() == 1);
-        let (_, rest) = lines[0].split_once("process ").unwrap();
-        let number = rest.split(' ').next().unwrap().parse().unwrap();
-        let next = Process(Pid::from_raw(number).unwrap());
-        gate.open();
-        next
-    };
-    let (answer, _next) = tokio::join!(client.get(), replaced);
-    assert_eq!(
-        answer.unwrap().body,
-        b"late",
-        "it is finished where it began"
-    );
-    assert_eq!(client.closed().await, Code::H3_NO_ERROR.value());
-    assert_eq!(gateway.ended().await.code(), Some(0));
-    let served = || async {
-        match Client::try_connect(address, &authority, None).await {
-            Ok(client) => client.get().await.is_ok(),
-            Err(_) => false,
-        }
-    };
-    eventually!(served().await, |served| *served);
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use postern_tests::{Call, Connection, Gateway, Raw, Upstream, eventually, reply};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
-use tokio::net::{TcpSocket, UnixStream};
+use tokio::net::UnixStream;
 
 fn fragment(upstream: &Upstream, listener: &str) -> String {
     format!(
@@ -61,15 +61,6 @@ async fn connections_beyond_the_limit_are_closed_at_once_and_places_are_given_ba
     assert_eq!(gateway.get("/").await.status, 200);
 }
 
-/// A connection from an address of this machine.
-async fn from(client: &str, gateway: &Gateway) -> Connection {
-    let socket = TcpSocket::new_v4().expect("there are sockets");
-    socket
-        .bind(format!("{client}:0").parse().expect("it is an address"))
-        .expect("it is ours");
-    Connection::over(socket.connect(gateway.address()).await.expect("it listens")).await
-}
-
 #[tokio::test]
 async fn a_client_has_places_of_its_own_and_a_trusted_proxy_as_many_as_it_likes() {
     let upstream = Upstream::says("ok");
@@ -85,12 +76,12 @@ async fn a_client_has_places_of_its_own_and_a_trusted_proxy_as_many_as_it_likes(
         "127.0.0.9",
         "127.0.0.9",
     ] {
-        let mut connection = from(client, &gateway).await;
+        let mut connection = Connection::h1_from(client, gateway.address()).await;
         assert_eq!(connection.call(&call).await.status, 200, "{client}");
         kept.push(connection);
     }
     assert!(
-        from("127.0.0.2", &gateway)
+        Connection::h1_from("127.0.0.2", gateway.address())
             .await
             .try_call(&call)
             .await
@@ -100,7 +91,7 @@ async fn a_client_has_places_of_its_own_and_a_trusted_proxy_as_many_as_it_likes(
     eventually!(gateway.metric(&reason).await, |count| *count == Some(1.0));
     kept.remove(0);
     eventually!(
-        from("127.0.0.2", &gateway)
+        Connection::h1_from("127.0.0.2", gateway.address())
             .await
             .try_call(&call)
             .await
@@ -267,7 +258,7 @@ async fn requests_without_tls_are_sent_on_to_https() {
     let challenge = gateway.get("/.well-known/acme-challenge/token").await;
     assert_eq!(challenge.text(), "ok");
     // The proxy in front speaks TLS, and the host is what its client named.
-    let mut proxy = from("127.0.0.9", &gateway).await;
+    let mut proxy = Connection::h1_from("127.0.0.9", gateway.address()).await;
     let secure = Call::get("/")
         .header("x-forwarded-for", "192.0.2.1")
         .header("x-forwarded-proto", "https");

@@ -12,7 +12,7 @@ use postern_tests::eventually::patience;
 use postern_tests::pki::Authority;
 use postern_tests::raw::RawAnswer;
 use postern_tests::{Call, Connection, Gateway, Raw, tool};
-use table::Case;
+use table::{Case, get};
 use tempfile::TempDir;
 
 /// Longer than any answer takes, shorter than any timeout of the gateway.
@@ -162,33 +162,6 @@ fn large() -> Vec<u8> {
     (0..LARGE).map(|number| (number % 251) as u8).collect()
 }
 
-async fn gateway(server: &Server) -> Gateway {
-    Gateway::with(format!(
-        r#"
-        [listen.public]
-        address = "127.0.0.1:0"
-        max-header-bytes = "8KiB"
-        max-headers = 50
-
-        [upstream.u]
-        targets = ["http://127.0.0.1:{}"]
-
-        [[route]]
-        name = "all"
-        path = "/{{*rest}}"
-        upstream = "u"
-        max-request-body = "64KiB"
-        "#,
-        server.port
-    ))
-    .start()
-    .await
-}
-
-fn get(target: &str) -> String {
-    format!("GET {target} HTTP/1.1\r\nHost: probe\r\n\r\n")
-}
-
 /// `METHOD TARGET` of a request as bytes.
 fn asked(message: &[u8]) -> String {
     let line = message
@@ -251,7 +224,8 @@ async fn reads_all_as_meant(kind: Kind) {
     let Some(server) = kind.start(None) else {
         return;
     };
-    let gateway = gateway(&server).await;
+    let target = format!("http://127.0.0.1:{}", server.port);
+    let gateway = table::gateway(target).await;
     let tables = ["framing", "chunks", "lines", "targets", "fields"];
     let cases = tables.map(|name| table::load(&format!("{name}.txt")));
     let (mut wrong, mut refused) = (Vec::new(), Vec::new());

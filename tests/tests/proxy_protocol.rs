@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
 
+use postern_tests::setup::one_route;
 use postern_tests::{Call, Connection, Gateway, Raw, Upstream, client, eventually};
 
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
@@ -13,17 +14,8 @@ const REFUSED: &str =
     "postern_connections_refused_total{listener=\"public\",reason=\"proxy-protocol\"}";
 
 async fn gateway(upstream: &Upstream, listener: &str) -> Gateway {
-    let fragment = format!(
-        r#"
-        upstream.u.targets = ["{upstream}"]
-        route = [{{ name = "r", path = "/{{*rest}}", upstream = "u" }}]
-        [listen.public]
-        address = "127.0.0.1:0"
-        proxy-protocol = "required"
-        {listener}
-        "#
-    );
-    Gateway::with(fragment).start().await
+    let listener = format!("proxy-protocol = \"required\"\n{listener}");
+    Gateway::with(one_route(upstream, &listener)).start().await
 }
 
 fn binary(command: u8, family: u8, content: &[u8]) -> Vec<u8> {
@@ -207,12 +199,8 @@ async fn haproxy_names_its_clients_in_both_versions() {
             return;
         };
         for client in ["127.0.0.2", "127.0.0.3"] {
-            let stream = tokio::net::TcpSocket::new_v4().expect("there are sockets");
-            stream
-                .bind(format!("{client}:0").parse().expect("it is an address"))
-                .expect("it is ours");
-            let stream = stream.connect(haproxy.address).await.expect("it listens");
-            let answer = Connection::over(stream).await.call(&Call::get("/")).await;
+            let mut connection = Connection::h1_from(client, haproxy.address).await;
+            let answer = connection.call(&Call::get("/")).await;
             assert_eq!(answer.text(), "ok", "{option}");
             let request = upstream.last();
             assert_eq!(

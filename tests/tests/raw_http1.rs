@@ -11,7 +11,7 @@ use postern_tests::raw::RawAnswer;
 use postern_tests::upstream::Received;
 use postern_tests::{Gateway, Raw, Script, Upstream, reply};
 
-use table::Case;
+use table::{Case, gateway, get};
 
 const REQUESTS: [&str; 6] = [
     "framing.txt",
@@ -25,32 +25,6 @@ const RESPONSES: &str = "responses.txt";
 
 /// Longer than any answer takes, shorter than any timeout of the gateway.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-async fn gateway(upstream: &Upstream) -> Gateway {
-    Gateway::with(format!(
-        r#"
-        [listen.public]
-        address = "127.0.0.1:0"
-        max-header-bytes = "8KiB"
-        max-headers = 50
-
-        [upstream.u]
-        targets = ["{upstream}"]
-
-        [[route]]
-        name = "all"
-        path = "/{{*rest}}"
-        upstream = "u"
-        max-request-body = "64KiB"
-        "#
-    ))
-    .start()
-    .await
-}
-
-fn get(target: &str) -> String {
-    format!("GET {target} HTTP/1.1\r\nHost: probe\r\n\r\n")
-}
 
 /// A request as the upstream saw it, without what the gateway adds: the request line, the sorted fields, the body.
 fn seen(request: &Received) -> String {

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use postern_tests::setup::one_route;
 use postern_tests::{Call, Connection, Gateway, Raw, Upstream, eventually, reply};
 use tokio::task::JoinSet;
 
@@ -12,27 +13,14 @@ const COST: u64 = 160 << 10;
 const LARGE: usize = 4 << 20;
 
 async fn gateway(upstream: &Upstream) -> Gateway {
-    Gateway::with(format!(
-        r#"
-        [listen.public]
-        address = "127.0.0.1:0"
+    let listener = r#"
         header-timeout = "1s"
         body-timeout = "1s"
         min-body-rate = "1KiB"
         write-timeout = "1s"
         idle-timeout = "1s"
-
-        [upstream.u]
-        targets = ["{upstream}"]
-
-        [[route]]
-        name = "r"
-        path = "/{{*rest}}"
-        upstream = "u"
-        "#
-    ))
-    .process()
-    .await
+    "#;
+    Gateway::with(one_route(upstream, listener)).process().await
 }
 
 fn upstream() -> Upstream {

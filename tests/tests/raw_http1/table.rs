@@ -1,7 +1,31 @@
 //! Tables of raw requests: text files in `tests/fixtures/raw`, whose README says how they are written.
 
+use std::fmt::Display;
 use std::fs;
 use std::path::PathBuf;
+
+use postern_tests::Gateway;
+
+/// A gateway with the limits that the tables know.
+pub(crate) async fn gateway(target: impl Display) -> Gateway {
+    Gateway::with(format!(
+        r#"
+        upstream.u.targets = ["{target}"]
+        route = [{{ name = "all", path = "/{{*rest}}", upstream = "u", max-request-body = "64KiB" }}]
+        [listen.public]
+        address = "127.0.0.1:0"
+        max-header-bytes = "8KiB"
+        max-headers = 50
+        "#
+    ))
+    .start()
+    .await
+}
+
+/// A request that is good.
+pub(crate) fn get(target: &str) -> String {
+    format!("GET {target} HTTP/1.1\r\nHost: probe\r\n\r\n")
+}
 
 /// One case of a table.
 #[derive(Debug, Default)]
