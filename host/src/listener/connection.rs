@@ -69,13 +69,14 @@ pub(super) async fn serve<H: Handler>(
         let (handler, peer, progress) = (handler.clone(), Arc::clone(&peer), activity.begin());
         note(&mut request, limits, &activity, &seat);
         let activity = Arc::clone(&activity);
-        async move {
+        // On the heap: it is large, and would otherwise be a part of every connection, idle ones too.
+        Box::pin(async move {
             let request = request.map(Arriving::Hyper);
             let mut response: Response<_> = handler.handle(request, peer).await;
             activity.answer(response.status() == StatusCode::SWITCHING_PROTOCOLS);
             announce(&mut response, !http2 && progress.is_last(), alternative);
             Ok::<_, Infallible>(response.map(|body| Tracked { body, progress }))
-        }
+        })
     });
     let ended = match http2 {
         true => {

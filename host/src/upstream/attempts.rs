@@ -3,6 +3,7 @@
 //! Sockets and time are behind [`Wire`], so that a test can play services that crash, stall and lie, and count what each of
 //! them was sent.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
@@ -347,13 +348,16 @@ impl<W: Wire> One<'_, W> {
         loop {
             let mut kept = Kept::default();
             let limit = limit(self.per_try, how.deadline, begun, now);
-            let exchange = wire.exchange(&picked, request, how, &mut kept);
-            let result = match limit {
-                None => exchange.await,
-                Some(limit) => match wire.within(limit, exchange).await {
-                    Some(result) => result,
-                    None => Err(wire.timed_out(&picked, limit)),
-                },
+            let result = {
+                // Pinned here, so that a limit does not move it into another future.
+                let exchange = pin!(wire.exchange(&picked, request, how, &mut kept));
+                match limit {
+                    None => exchange.await,
+                    Some(limit) => match wire.within(limit, exchange).await {
+                        Some(result) => result,
+                        None => Err(wire.timed_out(&picked, limit)),
+                    },
+                }
             };
             now = wire.now();
             if result.is_err()
