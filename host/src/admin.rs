@@ -22,6 +22,7 @@ use tokio::net::TcpListener;
 pub use drill::Order;
 
 use crate::proxy::Drills;
+use crate::upstream::UpstreamReport;
 use crate::upstream::discovery::DiscoveryReport;
 
 /// Nobody who means well takes longer to ask.
@@ -49,33 +50,12 @@ pub struct Report {
     pub discovery: BTreeMap<String, DiscoveryReport>,
 }
 
-/// How a target of an upstream is.
-#[derive(Debug, Clone, Serialize)]
-pub struct TargetReport {
-    /// Its address.
-    pub target: String,
-    /// `usable`, `ejected` or `failing`: its health checks fail.
-    pub state: &'static str,
-    /// How long it stays ejected, in milliseconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ejected_for_ms: Option<u64>,
-    /// Why its last health check failed, if it did.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub check_failure: Option<String>,
-    /// Requests under way.
-    pub in_flight: u64,
-    /// Requests so far.
-    pub requests: u64,
-    /// Requests so far that gave no response, or one with status 5xx.
-    pub failures: u64,
-}
-
 /// Where the answers come from.
 pub trait Source: Send + Sync + 'static {
     /// What the process is doing.
     fn report(&self) -> Report;
-    /// The targets of each upstream.
-    fn upstreams(&self) -> BTreeMap<String, Vec<TargetReport>>;
+    /// How each upstream is.
+    fn upstreams(&self) -> BTreeMap<String, UpstreamReport>;
     /// The metrics page, in the Prometheus text format.
     fn metrics(&self) -> String;
     /// Drills, where they are allowed.

@@ -42,7 +42,7 @@ use crate::plugin::{Engine, EngineError};
 use crate::proxy::Drills;
 use crate::shutdown::{self, Drain, DrainSignal};
 use crate::telemetry::{AccessLog, Metrics};
-use crate::upstream::{self, Dns};
+use crate::upstream::{self, Dns, UpstreamReport};
 
 /// How often what is over is forgotten: idle connections, ended windows.
 const SWEEP: Duration = Duration::from_secs(5);
@@ -457,7 +457,7 @@ impl admin::Source for AdminSource {
         }
     }
 
-    fn upstreams(&self) -> BTreeMap<String, Vec<admin::TargetReport>> {
+    fn upstreams(&self) -> BTreeMap<String, UpstreamReport> {
         targets::reports(&self.views.upstreams())
     }
 

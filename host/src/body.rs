@@ -201,6 +201,9 @@ struct Stream {
 pub trait Lease: Send + Sync {
     /// Called at a clean end. Without it, dropping the lease means that the body was given up.
     fn release(self: Box<Self>);
+
+    /// Called when the body broke off where it comes from, or nothing came of it for too long.
+    fn fail(self: Box<Self>) {}
 }
 
 impl fmt::Debug for dyn Lease {
@@ -385,7 +388,7 @@ impl Stream {
                 })))
             }
             Poll::Ready(Some(Err(error))) => {
-                self.done = true;
+                self.fail();
                 Poll::Ready(Some(Err(BodyError::Broken(error))))
             }
             Poll::Ready(None) => {
@@ -400,6 +403,14 @@ impl Stream {
         self.done = true;
         if let Some(lease) = self.lease.take() {
             lease.release();
+        }
+    }
+
+    /// It is not the reader's doing that no more comes.
+    fn fail(&mut self) {
+        self.done = true;
+        if let Some(lease) = self.lease.take() {
+            lease.fail();
         }
     }
 
@@ -419,7 +430,11 @@ impl Stream {
         if timer.as_mut().poll(cx).is_pending() {
             return Poll::Pending;
         }
-        self.done = true;
+        match self.deadline.is_some_and(|end| end <= Instant::now()) {
+            // Who took the time is not known: the reader may be slow.
+            true => self.done = true,
+            false => self.fail(),
+        }
         Poll::Ready(Some(Err(BodyError::Timeout)))
     }
 }

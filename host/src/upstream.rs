@@ -22,6 +22,7 @@ mod limit;
 mod load;
 mod outcome;
 mod protection;
+mod report;
 mod retry;
 mod room;
 mod target;
@@ -41,13 +42,15 @@ use http::{HeaderMap, HeaderName, Request, Response};
 use tokio::sync::Notify;
 
 pub use affinity::{Affinity, Features};
-pub use care::TargetState;
 pub use dns::Dns;
 pub use error::UpstreamError;
 pub use health::Exclusion;
 pub use keeper::keep;
 pub use outcome::Outcome;
 pub use protection::Rejection;
+pub use report::{
+    BreakerReport, ConcurrencyReport, ConnectionsReport, TargetReport, UpstreamReport,
+};
 pub use target::Target;
 
 use affinity::Binder;
@@ -146,6 +149,10 @@ pub struct Answer {
     pub target: Arc<str>,
 }
 
+/// In the extensions of an answer with status 101: the target has something under way until this is dropped.
+#[derive(Clone)]
+pub struct Hold(#[expect(dead_code, reason = "held, and dropped")] Arc<Picked>);
+
 impl Upstreams {
     /// Makes the upstreams of a configuration. Targets that `previous` has too are kept, with their connections.
     #[must_use]
@@ -208,7 +215,7 @@ impl Upstreams {
     /// Brings gauges up to date.
     pub fn observe(&self) {
         for upstream in &self.list {
-            upstream.protection.observe();
+            upstream.protection.observe(upstream.clock.now());
         }
     }
 
@@ -368,8 +375,12 @@ impl Upstream {
                 let rest = total.map(|total| total.saturating_sub(elapsed()));
                 let response = match delivery::switches(response.status()) {
                     // The connection is HTTP's no longer.
-                    true => response.map(|_| Body::empty()),
-                    false => response.map(|body| wire.body(picked, held, body, rest, permit)),
+                    true => {
+                        let mut response = response.map(|_| Body::empty());
+                        response.extensions_mut().insert(Hold(Arc::new(picked)));
+                        response
+                    }
+                    false => wire.body(picked, held, response, rest, permit),
                 };
                 Answer { response, target }
             }),

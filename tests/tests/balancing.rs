@@ -107,7 +107,10 @@ async fn said(gateway: &Gateway, count: usize, call: &Call) -> BTreeMap<String, 
 
 async fn states(gateway: &Gateway) -> Vec<(String, String)> {
     let answer = client::call(gateway.admin(), &Call::get("/api/upstreams")).await;
-    let targets = answer.json()["u"].as_array().cloned().unwrap_or_default();
+    let targets = answer.json()["u"]["targets"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     targets
         .iter()

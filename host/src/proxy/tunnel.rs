@@ -22,6 +22,7 @@ use super::error::ProxyError;
 use crate::body::Body;
 use crate::exchange::Exchange;
 use crate::shutdown::Seat;
+use crate::upstream::Hold;
 
 const WEBSOCKET: &str = "websocket";
 /// What the accepted key is made with (RFC 6455, 1.3).
@@ -41,6 +42,8 @@ pub(super) struct Wish {
 pub(super) struct Tunnel {
     client: OnUpgrade,
     server: OnUpgrade,
+    /// The target has this under way.
+    hold: Option<Hold>,
     seat: Option<Seat>,
     idle_timeout: Duration,
 }
@@ -130,6 +133,7 @@ impl Wish {
             return None;
         }
         let server = response.extensions_mut().remove::<OnUpgrade>()?;
+        let hold = response.extensions_mut().remove::<Hold>();
         let headers = response.headers_mut();
         if self.is_extended {
             headers.remove(header::SEC_WEBSOCKET_ACCEPT);
@@ -141,6 +145,7 @@ impl Wish {
         Some(Tunnel {
             client: self.client,
             server,
+            hold,
             seat: exchange.request.extensions.remove::<Seat>(),
             idle_timeout,
         })
@@ -165,7 +170,7 @@ impl Tunnel {
         };
         record.exchange.complete = ended.is_ok();
         record.exchange.detail = ended.err();
-        drop((record, self.seat));
+        drop((record, self.hold, self.seat));
     }
 }
 

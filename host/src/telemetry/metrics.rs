@@ -251,10 +251,23 @@ impl Metrics {
                     &upstream,
                     &["reason"],
                 ),
-                counter(
-                    "postern_upstream_retry_budget_exhausted_total",
-                    "Requests that would have been sent once more, had there not been too many of them.",
+                (
+                    counter(
+                        "postern_upstream_retry_budget_exhausted_total",
+                        "Requests that would have been sent once more, had there not been too many of them.",
+                        &upstream,
+                    ),
+                    gauge(
+                        "postern_upstream_retry_budget_left",
+                        "Requests that may be sent once more now.",
+                        &upstream,
+                    ),
+                ),
+                counters(
+                    "postern_upstream_ejections_total",
+                    "Targets that were ejected because requests to them failed, by reason.",
                     &upstream,
+                    &["reason"],
                 ),
                 counters(
                     "postern_upstream_rejected_total",

@@ -15,8 +15,14 @@ pub struct TargetSample {
     pub in_flight: u64,
     /// Requests so far.
     pub requests: u64,
-    /// Of these, those that gave no response, or one with status 5xx.
+    /// Of these, those that gave no response, one that broke off, or one with status 5xx.
     pub failures: u64,
+    /// Connections with requests under way.
+    pub active: usize,
+    /// Connections that wait for requests.
+    pub idle: usize,
+    /// Requests that wait for a connection.
+    pub waiting: usize,
 }
 
 /// Name, type and help of a metric, and where its value is.
@@ -27,7 +33,7 @@ type Family = (
     fn(&TargetSample) -> u64,
 );
 
-const FAMILIES: [Family; 4] = [
+const FAMILIES: [Family; 7] = [
     (
         "postern_target_usable",
         "gauge",
@@ -49,8 +55,26 @@ const FAMILIES: [Family; 4] = [
     (
         "postern_target_failures_total",
         "counter",
-        "Requests to a target that gave no response, or one with status 5xx.",
+        "Requests to a target that gave no response, one that broke off, or one with status 5xx.",
         |sample| sample.failures,
+    ),
+    (
+        "postern_target_connections_active",
+        "gauge",
+        "Connections to a target with requests under way; those of tunnels and of health checks are not counted.",
+        |sample| sample.active as u64,
+    ),
+    (
+        "postern_target_connections_idle",
+        "gauge",
+        "Connections to a target that wait for requests.",
+        |sample| sample.idle as u64,
+    ),
+    (
+        "postern_target_connections_awaited",
+        "gauge",
+        "Requests that wait for a connection to a target, because there are as many as there may be.",
+        |sample| sample.waiting as u64,
     ),
 ];
 
@@ -96,9 +120,12 @@ mod tests {
             in_flight: 2,
             requests: 10,
             failures: 3,
+            active: 4,
+            idle: 5,
+            waiting: 6,
         };
         let page = render_targets(&[sample.clone(), sample]);
-        assert_eq!(page.lines().count(), 4 * 4);
+        assert_eq!(page.lines().count(), 7 * 4);
         let line =
             "postern_target_failures_total{target=\"unix:/run/\\\"a\\\"\",upstream=\"orders\"} 3";
         assert!(page.lines().any(|found| found == line), "{page}");

@@ -21,6 +21,8 @@ pub(super) struct Breaker {
     word: AtomicU64,
     /// When it is open no longer, in nanoseconds of the clock.
     open_until: AtomicU64,
+    /// When its state changed last, in nanoseconds of the clock; 0 is never.
+    changed: AtomicU64,
 }
 
 /// What a breaker does.
@@ -113,11 +115,23 @@ impl Breaker {
             config,
             word: AtomicU64::default(),
             open_until: AtomicU64::default(),
+            changed: AtomicU64::default(),
         }
     }
 
     pub(super) fn state(&self) -> BreakerState {
         self.load().state
+    }
+
+    /// When its state changed last, if it ever did.
+    pub(super) fn changed(&self) -> Option<Duration> {
+        let nanos = self.changed.load(Ordering::Relaxed);
+        (nanos > 0).then(|| Duration::from_nanos(nanos))
+    }
+
+    /// Which state it is in, counted; for [`Self::broke`].
+    pub(super) fn generation(&self) -> u32 {
+        self.load().generation
     }
 
     /// Lets a call through, or does not. Also whether the state has changed by that.
@@ -136,6 +150,9 @@ impl Breaker {
             let admitted = next.admitted + 1;
             let next = Word { admitted, ..next };
             if self.swap(word, next) {
+                if change.is_some() {
+                    self.changed.store(nanos(now), Ordering::Relaxed);
+                }
                 return (Some(self.pass(next)), change);
             }
         }
@@ -183,11 +200,7 @@ impl Breaker {
                     continue;
                 }
             };
-            if next.state == BreakerState::Open {
-                let until = nanos(now.saturating_add(self.config.open_for));
-                self.open_until.store(until, Ordering::Relaxed);
-            }
-            if self.swap(word, next) {
+            if self.turn(word, next, now) {
                 return Some(change);
             }
             if word.state == BreakerState::Closed {
@@ -195,6 +208,43 @@ impl Breaker {
                 return None;
             }
         }
+    }
+
+    /// The body of a response broke off whose head had passed for a success. `generation` is from when the head came.
+    pub(super) fn broke(&self, generation: u32, now: Duration) -> Option<Change> {
+        let mut counted = false;
+        loop {
+            let word = self.load();
+            if word.generation != generation {
+                return None;
+            }
+            let change = match word.state {
+                BreakerState::Open => return None,
+                BreakerState::Closed => {
+                    if !std::mem::replace(&mut counted, true) {
+                        self.window.add(FAILED, now);
+                    }
+                    self.verdict(now)?
+                }
+                BreakerState::HalfOpen => Change::Reopened,
+            };
+            if self.turn(word, word.next(BreakerState::Open), now) {
+                return Some(change);
+            }
+        }
+    }
+
+    /// Takes on another state, unless somebody else was faster.
+    fn turn(&self, from: Word, to: Word, now: Duration) -> bool {
+        if to.state == BreakerState::Open {
+            let until = nanos(now.saturating_add(self.config.open_for));
+            self.open_until.store(until, Ordering::Relaxed);
+        }
+        let turned = self.swap(from, to);
+        if turned {
+            self.changed.store(nanos(now), Ordering::Relaxed);
+        }
+        turned
     }
 
     /// Counts a call, and says whether it is the last straw.
@@ -206,9 +256,14 @@ impl Breaker {
         if slow {
             self.window.add(SLOW, now);
         }
-        if !failed && !slow {
-            return None;
+        match failed || slow {
+            true => self.verdict(now),
+            false => None,
         }
+    }
+
+    /// Whether what was counted is too much.
+    fn verdict(&self, now: Duration) -> Option<Change> {
         let calls = self.window.sum(CALLS, now);
         let (failed, slow) = (self.window.sum(FAILED, now), self.window.sum(SLOW, now));
         let exceeds =

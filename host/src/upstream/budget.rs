@@ -49,6 +49,12 @@ impl Budget {
         is_allowed
     }
 
+    /// How many may be sent again before it is used up.
+    pub(super) fn left(&self, now: Duration) -> u64 {
+        self.allowed(now)
+            .saturating_sub(self.window.sum(REPEATED, now))
+    }
+
     fn allowed(&self, now: Duration) -> u64 {
         self.least + self.window.sum(REQUESTS, now) * self.per_million / 1_000_000
     }
@@ -70,8 +76,9 @@ mod tests {
             budget.request(now);
         }
         let taken = (0..100).filter(|_| budget.take(now)).count();
-        assert_eq!(taken, 10 + 20);
+        assert_eq!((taken, budget.left(now)), (10 + 20, 0));
         let later = now + MEMORY;
+        assert_eq!(budget.left(later), 10);
         assert_eq!(
             (0..100).filter(|_| budget.take(later)).count(),
             10,

@@ -9,7 +9,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::health::check::Checked;
-use super::health::outlier::{self, Change, Counts, Record};
+use super::health::link::Link;
+use super::health::outlier::{self, Change, Counts, Reason, Record};
 use super::target::Target;
 use super::target_set::TargetSet;
 use super::{Exclusion, Upstream};
@@ -63,35 +64,31 @@ pub(super) struct Care {
     checking: bool,
     /// Why the last check failed, if it did.
     failure: Option<String>,
+    /// What the last check was made on, for the next one.
+    link: Option<Link>,
     /// When it began to warm up, unless it is warm.
     warm_since: Option<Duration>,
-}
-
-/// How a target is, for operators.
-#[derive(Debug, Clone)]
-pub struct TargetState {
-    /// `host:port`
-    pub address: Arc<str>,
-    /// Whether it gets requests.
-    pub usable: bool,
-    /// How long it stays ejected, if it is.
-    pub ejected_for: Option<Duration>,
-    /// Whether its health checks fail.
-    pub check_failed: bool,
-    /// Why the last health check failed, if it did.
-    pub check_failure: Option<String>,
-    /// Requests under way.
-    pub in_flight: u64,
-    /// Requests so far.
-    pub requests: u64,
-    /// Requests so far that gave no response, or one with status 5xx.
-    pub failures: u64,
 }
 
 impl Care {
     /// When it began to warm up, unless it is warm.
     pub(super) fn warm_since(&self) -> Option<Duration> {
         self.warm_since
+    }
+
+    /// Until when it is ejected, and why, if it is.
+    pub(super) fn ejection(&self) -> Option<(Duration, Reason)> {
+        self.record.ejection()
+    }
+
+    /// What the last check was made on, if that can be used again.
+    pub(super) fn link(&mut self) -> &mut Option<Link> {
+        &mut self.link
+    }
+
+    /// Why the last check failed, if it did.
+    pub(super) fn failure(&self) -> Option<&str> {
+        self.failure.as_deref()
     }
 
     /// From here on it warms up.
@@ -109,36 +106,20 @@ impl Target {
 }
 
 impl Upstream {
-    /// How its targets are.
-    #[must_use]
-    pub fn states(&self) -> Vec<TargetState> {
-        let now = self.clock.now();
-        let state = |target: &Arc<Target>| {
-            let care = target.care();
-            let until = care.record.until();
-            TargetState {
-                address: Arc::clone(target.address()),
-                usable: target.is_usable(),
-                ejected_for: until.map(|until| until.saturating_sub(now)),
-                check_failed: target.is_excluded(Exclusion::CheckFailed),
-                check_failure: care.failure.clone(),
-                in_flight: target.in_flight(),
-                requests: target.picks(),
-                failures: target.failures(),
-            }
-        };
-        self.current().targets().iter().map(state).collect()
-    }
-
     /// Does what is due. Returns the targets that are to be checked now; `checked` is to be told what comes of it.
     pub(super) fn tend(&self, now: Duration) -> Vec<Arc<Target>> {
         self.attention.begin();
         let set = self.current();
         let mut changes = self.judge(set.targets(), now);
         for target in set.targets() {
+            if self.config.health.is_some() {
+                continue;
+            }
             // Without checks, what they said last does not count.
-            if self.config.health.is_none() && target.exclude(Exclusion::CheckFailed, false) {
-                target.care().checked = Checked::default();
+            let mut care = target.care();
+            care.link = None;
+            if target.exclude(Exclusion::CheckFailed, false) {
+                care.checked = Checked::default();
                 changes = true;
             }
         }
@@ -195,6 +176,7 @@ impl Upstream {
                 };
                 target.exclude(Exclusion::Ejected, true);
                 let address = target.address();
+                self.protection.metrics().ejected(reason.as_str());
                 tracing::warn!(%upstream, target = %address, %reason, ?period, "target ejected");
             }
             Change::Returned { index } => {

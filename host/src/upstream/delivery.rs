@@ -14,6 +14,7 @@ use super::breaker::Change;
 use super::http1::{Keep, Sender};
 use super::http2::{self, Place, Refusal};
 use super::outcome::Outcome;
+use super::protection::Protection;
 use super::target::Target;
 use super::{Upstream, UpstreamError, framing};
 use crate::body::{Body, Lease, Replay};
@@ -349,29 +350,36 @@ impl Wire for Delivery<'_> {
     }
 
     fn discard(&self, picked: Picked, (response, held): Exchanged) {
-        self.body(picked, held, response.into_body(), None, None)
+        self.body(picked, held, response, None, None)
+            .into_body()
             .discard();
     }
 }
 
 impl Delivery<'_> {
-    /// The body of a response, which gives back what it came on.
+    /// A response whose body gives back what it came on.
     pub(super) fn body(
         &self,
         picked: Picked,
         held: Held,
-        body: Incoming,
+        response: Response<Incoming>,
         rest: Option<Duration>,
         permit: Option<super::limit::Permit>,
-    ) -> Body {
+    ) -> Response<Body> {
+        let protection = &self.upstream.protection;
         let lease = Box::new(AttemptLease {
             picked,
             held,
             worker: self.worker,
             keep: self.upstream.keep(),
+            has_failed: response.status().is_server_error(),
+            breaker: protection
+                .breaker()
+                .map(|breaker| (Arc::clone(protection), breaker.generation())),
             _permit: permit,
         });
-        Body::response(body, self.upstream.config.read_timeout, rest, lease)
+        let patience = self.upstream.config.read_timeout;
+        response.map(|body| Body::response(body, patience, rest, lease))
     }
 }
 
@@ -381,15 +389,35 @@ struct AttemptLease {
     held: Held,
     worker: usize,
     keep: Keep,
+    /// Whether the head has told of a failure already.
+    has_failed: bool,
+    /// Who is told of a body that breaks off, and of which state of the breaker the head was.
+    breaker: Option<(Arc<Protection>, u32)>,
     _permit: Option<super::limit::Permit>,
 }
 
 impl Lease for AttemptLease {
     fn release(self: Box<Self>) {
+        let target = self.picked.target();
+        target.proved();
         match self.held {
-            Held::Connection(sender) => self.picked.target().keep(self.worker, sender, self.keep),
+            Held::Connection(sender) => target.keep(self.worker, sender, self.keep),
             // The place is free when it is dropped.
             Held::Stream(place) => drop(place),
+        }
+    }
+
+    fn fail(self: Box<Self>) {
+        if self.has_failed {
+            return;
+        }
+        let target = self.picked.target();
+        target.broke();
+        if let Some((protection, generation)) = &self.breaker
+            && let Some(breaker) = protection.breaker()
+            && let Some(change) = breaker.broke(*generation, target.now())
+        {
+            protection.breaker_changed(change);
         }
     }
 }

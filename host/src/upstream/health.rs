@@ -1,6 +1,7 @@
 //! Whether a target gets requests, and why not.
 
 pub(super) mod check;
+pub(super) mod link;
 pub(super) mod outlier;
 pub(super) mod probe;
 pub(super) mod streaks;

@@ -58,16 +58,19 @@ pub async fn keep(upstreams: impl Fn() -> Arc<Upstreams>, clock: Clock) {
             }
             next = next.min(upstream.attention.due());
         }
-        let pause = next.saturating_sub(now).max(SHORTEST);
-        tokio::select! {
-            () = current.wake.notified() => {}
-            () = tokio::time::sleep(pause) => {}
-            Some(done) = checks.join_next() => {
-                let more = std::iter::from_fn(|| checks.try_join_next());
-                let done: Vec<_> = std::iter::once(done).chain(more).flatten().collect();
-                for (name, target, result) in done {
-                    if let Some(upstream) = current.get(&name) {
-                        upstream.checked(&target, result, clock.now());
+        // Checks that end are no reason to look at all upstreams: there may be thousands of both.
+        loop {
+            let pause = next.saturating_sub(clock.now()).max(SHORTEST);
+            tokio::select! {
+                () = current.wake.notified() => break,
+                () = tokio::time::sleep(pause) => break,
+                Some(done) = checks.join_next() => {
+                    let more = std::iter::from_fn(|| checks.try_join_next());
+                    for (name, target, result) in std::iter::once(done).chain(more).flatten() {
+                        if let Some(upstream) = current.get(&name) {
+                            upstream.checked(&target, result, clock.now());
+                            next = next.min(upstream.attention.due());
+                        }
                     }
                 }
             }

@@ -79,6 +79,10 @@ impl Protection {
         self.breaker.as_ref()
     }
 
+    pub(super) fn limiter(&self) -> Option<&Limiter> {
+        self.limiter.as_deref()
+    }
+
     pub(super) fn metrics(&self) -> &ProtectionMetrics {
         &self.metrics
     }
@@ -175,7 +179,8 @@ impl Protection {
     }
 
     /// Brings gauges up to date.
-    pub(super) fn observe(&self) {
+    pub(super) fn observe(&self, now: Duration) {
+        self.metrics.budget_left_is(self.budget.left(now));
         if let Some(breaker) = &self.breaker {
             self.metrics.breaker_is(breaker.state().as_str());
         }
@@ -187,7 +192,8 @@ impl Protection {
 }
 
 impl BreakerState {
-    fn as_str(self) -> &'static str {
+    /// The word for metrics and reports.
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Closed => "closed",
             Self::Open => "open",

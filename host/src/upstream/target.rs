@@ -174,6 +174,23 @@ impl Target {
         }
     }
 
+    /// The body of a response broke off whose head was good.
+    pub(super) fn broke(&self) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
+        if self.streaks.broke() {
+            self.attention.call();
+        }
+    }
+
+    /// The body of a response has come to its end.
+    pub(super) fn proved(&self) {
+        self.streaks.proved();
+    }
+
+    pub(super) fn now(&self) -> Duration {
+        self.clock.now()
+    }
+
     /// From here on the rules of this upstream hold.
     pub(super) fn configure(&self, upstream: &UpstreamConfig) {
         self.streaks.limit(&upstream.outlier);
@@ -536,6 +553,11 @@ impl Target {
     #[must_use]
     pub fn connections(&self) -> usize {
         self.room.open()
+    }
+
+    /// Requests that wait for a connection.
+    pub(super) fn waiting(&self) -> usize {
+        self.room.waiting()
     }
 
     fn full(&self) -> UpstreamError {

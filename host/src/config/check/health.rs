@@ -42,6 +42,13 @@ impl Checker<'_> {
             kind,
             ProbeKind::Http,
         );
+        self.only_of(
+            place,
+            &file.reuse_connection,
+            "reuse-connection",
+            kind,
+            ProbeKind::Http,
+        );
         self.only_of(place, &file.service, "service", kind, ProbeKind::Grpc);
         let probe = self.probe(table, health, kind);
         let interval = self.duration(
@@ -124,6 +131,10 @@ impl Checker<'_> {
             host,
             status: expected.map_or_else(|| vec![(200, 299)], given),
             body: self.short(place, &file.expected_body),
+            reuse: file
+                .reuse_connection
+                .as_ref()
+                .is_none_or(|reuse| *reuse.get_ref()),
         }
     }
 

@@ -107,6 +107,8 @@ pub(in crate::config) struct HealthFile {
     pub(in crate::config) expected_status: Field<Vec<StatusText>>,
     /// What a good answer contains.
     pub(in crate::config) expected_body: Field<String>,
+    /// Whether one check is made on the connection of another.
+    pub(in crate::config) reuse_connection: Field<bool>,
     /// Name of the service.
     pub(in crate::config) service: Field<String>,
     /// Between two checks.

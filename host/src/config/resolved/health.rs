@@ -87,6 +87,8 @@ pub enum ProbeConfig {
         status: Vec<(u16, u16)>,
         /// What the body must contain within its first 64 KiB.
         body: Option<Arc<str>>,
+        /// Whether checks are made on one connection, as long as it stays open. Default true.
+        reuse: bool,
     },
     /// That the gRPC health protocol says SERVING.
     Grpc {

@@ -1,7 +1,7 @@
 //! What an upstream's retries, breaker and limit do.
 
 use prometheus::core::Collector;
-use prometheus::{IntCounter, IntCounterVec, IntGaugeVec};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 use super::Handle;
 
@@ -10,6 +10,8 @@ use super::Handle;
 pub struct ProtectionMetrics {
     retries: IntCounterVec,
     exhausted: IntCounter,
+    budget_left: IntGauge,
+    ejections: IntCounterVec,
     rejected: IntCounterVec,
     breaker: IntGaugeVec,
     breaker_changes: IntCounterVec,
@@ -19,7 +21,8 @@ pub struct ProtectionMetrics {
 impl ProtectionMetrics {
     pub(super) fn new(
         retries: IntCounterVec,
-        exhausted: IntCounter,
+        (exhausted, budget_left): (IntCounter, IntGauge),
+        ejections: IntCounterVec,
         rejected: IntCounterVec,
         breaker: IntGaugeVec,
         breaker_changes: IntCounterVec,
@@ -28,6 +31,8 @@ impl ProtectionMetrics {
         Self {
             retries,
             exhausted,
+            budget_left,
+            ejections,
             rejected,
             breaker,
             breaker_changes,
@@ -43,6 +48,17 @@ impl ProtectionMetrics {
     /// A request was not sent once more because the budget is used up.
     pub fn budget_exhausted(&self) {
         self.exhausted.inc();
+    }
+
+    /// How many requests may be sent once more.
+    pub fn budget_left_is(&self, left: u64) {
+        self.budget_left
+            .set(i64::try_from(left).unwrap_or(i64::MAX));
+    }
+
+    /// A target was ejected, for a reason from a fixed list of words.
+    pub fn ejected(&self, reason: &str) {
+        self.ejections.with_label_values(&[reason]).inc();
     }
 
     /// A request was not sent at all, for a reason from a fixed list of words.
@@ -77,6 +93,8 @@ impl Handle for ProtectionMetrics {
         vec![
             Box::new(self.retries.clone()),
             Box::new(self.exhausted.clone()),
+            Box::new(self.budget_left.clone()),
+            Box::new(self.ejections.clone()),
             Box::new(self.rejected.clone()),
             Box::new(self.breaker.clone()),
             Box::new(self.breaker_changes.clone()),

@@ -14,6 +14,8 @@ use crate::config::OutlierConfig;
 pub(in crate::upstream) struct Record {
     /// When its ejection ends, if it is ejected.
     until: Option<Duration>,
+    /// Why it was ejected last.
+    reason: Option<Reason>,
     /// Ejections that are not forgotten yet: they make the next one longer.
     ejections: u32,
     /// Requests and failures when they were looked at last.
@@ -37,15 +39,22 @@ pub(in crate::upstream) enum Reason {
     FailurePercentage,
 }
 
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Reason {
+    /// The word for metrics, reports and logs.
+    pub(in crate::upstream) fn as_str(self) -> &'static str {
+        match self {
             Self::Consecutive5xx => "consecutive-5xx",
             Self::ConsecutiveGatewayErrors => "consecutive-gateway-errors",
             Self::ConsecutiveConnectFailures => "consecutive-connect-failures",
             Self::SuccessRate => "success-rate",
             Self::FailurePercentage => "failure-percentage",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 
@@ -66,6 +75,11 @@ impl Record {
     /// When its ejection ends, if it is ejected.
     pub(in crate::upstream) fn until(&self) -> Option<Duration> {
         self.until
+    }
+
+    /// When its ejection ends, and why it is ejected, if it is.
+    pub(in crate::upstream) fn ejection(&self) -> Option<(Duration, Reason)> {
+        self.until.zip(self.reason)
     }
 
     fn returns(&mut self) -> bool {
@@ -92,6 +106,7 @@ pub(in crate::upstream) fn strike(
         .saturating_mul(times)
         .min(config.max_ejection_time.max(config.base_ejection_time));
     record.until = Some(now.saturating_add(period));
+    record.reason = Some(reason);
     record.ejections = times;
     Some(Change::Ejected {
         index,

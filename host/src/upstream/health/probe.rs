@@ -5,17 +5,15 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use http::header::{CONTENT_TYPE, HOST, TE, USER_AGENT};
 use http::{HeaderValue, Method, Request, Response, Version};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
-use hyper::client::conn::{http1, http2};
+use http_body_util::Full;
+use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 
+use super::link::{Link, drive, whole};
 use crate::config::{HealthConfig, ProbeConfig, UpstreamProtocol};
 use crate::upstream::target::Target;
 use crate::upstream::tls::{self, Stream};
 
-/// What is read of a body.
-const MAX_BODY: usize = 64 << 10;
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("postern/", env!("CARGO_PKG_VERSION")));
 
 /// Checks a target.
@@ -36,9 +34,13 @@ pub(in crate::upstream) async fn probe(
                 host,
                 status,
                 body,
+                reuse,
             } => {
                 let host = host.as_ref().unwrap_or(target.address());
-                let response = get(target, timeout, protocol, path, host).await?;
+                let kept = target.care().link().take().filter(|_| *reuse);
+                let get = Get { path, host, kept };
+                let (response, link) = get.send(target, timeout, protocol).await?;
+                *target.care().link() = link.filter(|_| *reuse);
                 judge(&response, status, body.as_deref())
             }
             ProbeConfig::Grpc { service } => serving(target, timeout, service).await,
@@ -53,36 +55,61 @@ async fn connect(target: &Target, limit: Duration, offered: &[&[u8]]) -> Result<
     dialling.await.map_err(|error| error.to_string())
 }
 
-async fn get(
-    target: &Target,
-    limit: Duration,
-    protocol: UpstreamProtocol,
-    path: &str,
-    host: &str,
-) -> Result<Response<Bytes>, String> {
+/// A GET, and the connection that the last one was sent on.
+struct Get<'a> {
+    path: &'a str,
+    host: &'a str,
+    kept: Option<Link>,
+}
+
+impl Get<'_> {
+    async fn send(
+        self,
+        target: &Target,
+        limit: Duration,
+        protocol: UpstreamProtocol,
+    ) -> Result<(Response<Bytes>, Option<Link>), String> {
+        if let Some(link) = self.kept {
+            // The target may close it at any time: that says nothing about it, and a new one decides.
+            if let Ok(answered) = link.ask(relative(self.host, self.path)?).await {
+                return Ok(answered);
+            }
+        }
+        let offered: &[&[u8]] = match protocol {
+            UpstreamProtocol::H2 => &[b"h2"],
+            UpstreamProtocol::Auto => &[b"h2", b"http/1.1"],
+            UpstreamProtocol::Http1 => &[b"http/1.1"],
+        };
+        let stream = connect(target, limit, offered).await?;
+        let is_http2 = match protocol {
+            UpstreamProtocol::H2 => true,
+            UpstreamProtocol::Auto => tls::protocol(&stream) == Some(b"h2"),
+            UpstreamProtocol::Http1 => false,
+        };
+        if is_http2 {
+            let mut request = plain();
+            *request.uri_mut() = absolute(target, self.host, self.path)?;
+            return Ok((over_http2(stream, request).await?, None));
+        }
+        Link::new(stream).ask(relative(self.host, self.path)?).await
+    }
+}
+
+fn plain() -> Request<Full<Bytes>> {
     let mut request = Request::new(Full::default());
     request.headers_mut().insert(USER_AGENT, AGENT);
-    let offered: &[&[u8]] = match protocol {
-        UpstreamProtocol::H2 => &[b"h2"],
-        UpstreamProtocol::Auto => &[b"h2", b"http/1.1"],
-        UpstreamProtocol::Http1 => &[b"http/1.1"],
-    };
-    let stream = connect(target, limit, offered).await?;
-    let is_http2 = match protocol {
-        UpstreamProtocol::H2 => true,
-        UpstreamProtocol::Auto => tls::protocol(&stream) == Some(b"h2"),
-        UpstreamProtocol::Http1 => false,
-    };
-    if is_http2 {
-        *request.uri_mut() = absolute(target, host, path)?;
-        return over_http2(stream, request).await;
-    }
+    request
+}
+
+/// A request of HTTP/1.
+fn relative(host: &str, path: &str) -> Result<Request<Full<Bytes>>, String> {
+    let mut request = plain();
     *request.uri_mut() = path
         .parse()
         .map_err(|_| "the path is not valid".to_owned())?;
     let host = HeaderValue::try_from(host).map_err(|_| "the host is not valid".to_owned())?;
     request.headers_mut().insert(HOST, host);
-    over_http1(stream, request).await
+    Ok(request)
 }
 
 fn absolute(target: &Target, host: &str, path: &str) -> Result<http::Uri, String> {
@@ -94,19 +121,6 @@ fn absolute(target: &Target, host: &str, path: &str) -> Result<http::Uri, String
     uri.build().map_err(|error| error.to_string())
 }
 
-async fn over_http1(
-    stream: Stream,
-    request: Request<Full<Bytes>>,
-) -> Result<Response<Bytes>, String> {
-    let shaken = http1::handshake(TokioIo::new(stream)).await;
-    let (mut sender, connection) = shaken.map_err(|error| error.to_string())?;
-    drive(connection, async move {
-        let response = sender.send_request(request).await;
-        whole(response.map_err(|error| error.to_string())?).await
-    })
-    .await
-}
-
 async fn over_http2(
     stream: Stream,
     mut request: Request<Full<Bytes>>,
@@ -116,40 +130,10 @@ async fn over_http2(
     let (mut sender, connection) = shaken.map_err(|error| error.to_string())?;
     drive(connection, async move {
         let response = sender.send_request(request).await;
-        whole(response.map_err(|error| error.to_string())?).await
+        let response = response.map_err(|error| error.to_string())?;
+        Ok(whole(response).await.0)
     })
     .await
-}
-
-/// Drives a connection for as long as `exchange` takes; it is closed then.
-async fn drive<T>(
-    connection: impl Future<Output = hyper::Result<()>>,
-    exchange: impl Future<Output = Result<T, String>>,
-) -> Result<T, String> {
-    let (mut connection, mut exchange) = (std::pin::pin!(connection), std::pin::pin!(exchange));
-    tokio::select! {
-        biased;
-        answer = &mut exchange => answer,
-        // What was sent before the end may still be on its way to the exchange.
-        _ = &mut connection => exchange.await,
-    }
-}
-
-/// A response with the first bytes of its body, and with its trailers among its headers.
-async fn whole(response: Response<Incoming>) -> Result<Response<Bytes>, String> {
-    let (mut head, mut body) = response.into_parts();
-    let mut bytes = Vec::new();
-    let mut limited = Limited::new(&mut body, MAX_BODY);
-    while let Some(frame) = limited.frame().await {
-        let Ok(frame) = frame else { break };
-        match frame.into_data() {
-            Ok(data) => bytes.extend_from_slice(&data),
-            Err(frame) => head
-                .headers
-                .extend(frame.into_trailers().unwrap_or_default()),
-        }
-    }
-    Ok(Response::from_parts(head, bytes.into()))
 }
 
 fn judge(

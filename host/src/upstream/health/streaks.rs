@@ -12,6 +12,8 @@ use crate::upstream::Outcome;
 /// Bits of one count: three of them share a word.
 const BITS: u32 = 21;
 const MASK: u64 = (1 << BITS) - 1;
+/// The bit that is left: since a body broke off, no other has come to its end. Heads alone prove nothing then.
+const BROKEN: u64 = 1 << 63;
 
 /// Which failures are counted, in the order of their counts.
 const REASONS: [Reason; 3] = [
@@ -46,24 +48,38 @@ impl Streaks {
     /// Counts an outcome. Whether a streak has become long enough.
     pub(in crate::upstream) fn note(&self, outcome: Outcome) -> bool {
         let counts = self.counts.load(Ordering::Relaxed);
-        let grows = match outcome {
-            Outcome::Unrelated => return false,
+        match outcome {
+            Outcome::Unrelated => false,
             _ if !outcome.is_failure() && !outcome.is_grpc_error() => {
-                if counts != 0 {
+                if counts != 0 && counts & BROKEN == 0 {
                     self.counts.store(0, Ordering::Relaxed);
                 }
-                return false;
+                false
             }
-            _ => [
-                true,
-                outcome.is_gateway_error(),
-                outcome == Outcome::ConnectFailure,
-            ],
-        };
+            _ => {
+                let is_connect_failure = outcome == Outcome::ConnectFailure;
+                self.grow([true, outcome.is_gateway_error(), is_connect_failure], 0)
+            }
+        }
+    }
+
+    /// Counts a body that broke off after a good head, which is no response. Whether a streak has become long enough.
+    pub(in crate::upstream) fn broke(&self) -> bool {
+        self.grow([true, true, false], BROKEN)
+    }
+
+    /// A body has come to its end.
+    pub(in crate::upstream) fn proved(&self) {
+        if self.counts.load(Ordering::Relaxed) & BROKEN != 0 {
+            self.counts.fetch_and(!BROKEN, Ordering::Relaxed);
+        }
+    }
+
+    fn grow(&self, grows: [bool; 3], mark: u64) -> bool {
         let mut reached = 0;
         let next = |counts: u64| {
             reached = 0;
-            let mut next = 0;
+            let mut next = counts & BROKEN | mark;
             for (place, grows) in (0..).zip(grows) {
                 let count = counts >> (place * BITS) & MASK;
                 let limit = self.limit_of(place);
@@ -177,6 +193,34 @@ mod tests {
         let outcomes = [14, 5, 14, 13].map(told);
         let noted = outcomes.map(|outcome| streaks.note(outcome));
         assert_eq!(noted, [false, false, false, true]);
+    }
+
+    #[test]
+    fn heads_do_not_make_up_for_bodies_that_break_off() {
+        let streaks = streaks([3, 3, 0]);
+        let ok = answered(200);
+        let broken = || streaks.note(ok) || streaks.broke();
+        assert!(!broken() && !broken());
+        streaks.note(ok);
+        streaks.proved();
+        streaks.note(ok);
+        let told = [broken(), broken(), broken()];
+        assert_eq!(
+            told,
+            [false, false, true],
+            "a body that ended made an end of it"
+        );
+        assert_eq!(streaks.take(), Some(Reason::ConsecutiveGatewayErrors));
+    }
+
+    #[test]
+    fn bodies_that_break_off_and_errors_are_one_streak() {
+        let streaks = streaks([3, 0, 0]);
+        assert!(!streaks.broke() && !streaks.note(answered(500)));
+        // The body of the error came to its end.
+        streaks.proved();
+        assert!(streaks.broke());
+        assert_eq!(streaks.take(), Some(Reason::Consecutive5xx));
     }
 
     #[test]
