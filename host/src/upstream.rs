@@ -153,6 +153,18 @@ pub struct Answer {
 #[derive(Clone)]
 pub struct Hold(#[expect(dead_code, reason = "held, and dropped")] Arc<Picked>);
 
+impl Hold {
+    fn of(picked: Picked) -> Self {
+        Self(Arc::new(picked))
+    }
+
+    fn put<B>(self, response: Response<B>) -> Response<Body> {
+        let mut response = response.map(|_| Body::empty());
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
 impl Upstreams {
     /// Makes the upstreams of a configuration. Targets that `previous` has too are kept, with their connections.
     #[must_use]
@@ -375,11 +387,7 @@ impl Upstream {
                 let rest = total.map(|total| total.saturating_sub(elapsed()));
                 let response = match delivery::switches(response.status()) {
                     // The connection is HTTP's no longer.
-                    true => {
-                        let mut response = response.map(|_| Body::empty());
-                        response.extensions_mut().insert(Hold(Arc::new(picked)));
-                        response
-                    }
+                    true => Hold::of(picked).put(response),
                     false => wire.body(picked, held, response, rest, permit),
                 };
                 Answer { response, target }

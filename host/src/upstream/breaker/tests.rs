@@ -239,3 +239,49 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn bodies_that_break_off_count_where_their_heads_were_counted() {
+    let breaker = Breaker::new(config());
+    for _ in 0..10 {
+        assert_eq!(call(&breaker, false, QUICK, seconds(1)), None);
+    }
+    assert_eq!(breaker.changed(), None);
+    let generation = breaker.generation();
+    let changes: Vec<_> = (0..6)
+        .map(|_| breaker.broke(generation, seconds(2)))
+        .collect();
+    let (calls, failed, slow) = (10, 5, 0);
+    let opened = Change::Opened {
+        calls,
+        failed,
+        slow,
+    };
+    assert_eq!(changes, [None, None, None, None, Some(opened), None]);
+    assert_eq!(breaker.changed(), Some(seconds(2)));
+}
+
+#[test]
+fn a_request_to_see_whose_body_breaks_off_was_no_good() {
+    let breaker = opened();
+    let before = breaker.generation();
+    assert_eq!(
+        call(&breaker, false, QUICK, seconds(105)),
+        Some(Change::HalfOpened)
+    );
+    assert_eq!(breaker.changed(), Some(seconds(105)));
+    assert_eq!(
+        breaker.broke(before, seconds(106)),
+        None,
+        "its head is from before"
+    );
+    assert_eq!(
+        breaker.broke(breaker.generation(), seconds(106)),
+        Some(Change::Reopened)
+    );
+    assert_eq!(breaker.state(), BreakerState::Open);
+    assert!(
+        breaker.admit(seconds(110)).0.is_none(),
+        "for as long as the first time"
+    );
+}
