@@ -8,8 +8,8 @@ use tokio::task::JoinSet;
 
 /// How many slow clients there are at once, of all kinds.
 const CLIENTS: usize = 200;
-/// What each may cost: the connection's buffers, in both directions, and what the system allocates beside them.
-const COST: u64 = 160 << 10;
+/// What each may cost: what is being written and what was read meanwhile, 128 KiB each, and what is allocated beside them.
+const COST: u64 = 288 << 10;
 const LARGE: usize = 4 << 20;
 
 async fn gateway(upstream: &Upstream) -> Gateway {

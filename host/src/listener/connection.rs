@@ -33,7 +33,7 @@ const H2_PREFACE: &[u8] = b"PRI";
 const H2_PING_INTERVAL: Duration = Duration::from_secs(60);
 /// Most bytes of responses that wait to be written, for each connection of HTTP/1 and each stream of HTTP/2: what a client
 /// costs that does not read. No less than what is read at once.
-const WRITE_BUFFER: usize = 64 << 10;
+const WRITE_BUFFER: usize = 128 << 10;
 
 /// A head that is refused is ended by us, when all that is allowed of it has come.
 const ENDING: usize = 64;
