@@ -1,292 +1,24 @@
-//! Hundreds of seeds: services that crash, stall, refuse, answer with errors and hang up; and after every step, whether what
-//! must never happen has not happened.
+//! Hundreds of seeds: services that crash, stall, refuse, answer with errors, hang up, break off what they began, and come and
+//! go in DNS; and after every step, whether what must never happen has not happened.
 
 #[path = "testing.rs"]
 mod testing;
+#[path = "world/testing.rs"]
+mod world;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::{Method, StatusCode};
+use http::Method;
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 
-use super::super::breaker::BreakerState;
 use super::super::budget::Budget;
 use super::super::limit::{Entry, Limiter};
 use super::*;
 use crate::config::{BreakerConfig, ConcurrencyConfig, RetryConditions, RetryConfig};
 use crate::types::Importance;
-use testing::Time;
-
-const MS: Duration = Duration::from_millis(1);
-
-/// What a service does for a while.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mood {
-    Well,
-    /// Nobody listens.
-    Down,
-    /// Takes requests and says nothing (SIGSTOP).
-    Stopped,
-    Slow,
-    /// Answers 503, after doing it or not.
-    Failing,
-    /// Hangs up when it has the request.
-    HangingUp,
-    /// Refuses streams.
-    Refusing,
-}
-
-const MOODS: [Mood; 7] = [
-    Mood::Well,
-    Mood::Down,
-    Mood::Stopped,
-    Mood::Slow,
-    Mood::Failing,
-    Mood::HangingUp,
-    Mood::Refusing,
-];
-
-#[derive(Debug, Clone)]
-struct Sent {
-    number: usize,
-    method: Method,
-}
-
-/// What happened to one request.
-#[derive(Debug, Default, Clone)]
-struct Fate {
-    /// How often a service had it in its hands, or may have had.
-    reached: u32,
-    /// How often it was sent anew because its connection was an old one.
-    renewed: u32,
-    /// How often its sender was told what came of it.
-    told: u32,
-    targets: Vec<usize>,
-}
-
-struct World {
-    time: Rc<Time>,
-    random: RefCell<SmallRng>,
-    /// Of each target: since when it has which mood.
-    moods: Vec<Vec<(Duration, Mood)>>,
-    fates: RefCell<Vec<Fate>>,
-    breaker: Option<Breaker>,
-    budget: Budget,
-    repeated: Cell<u64>,
-    free: Cell<u64>,
-    exhausted: Cell<u64>,
-    bodies: Cell<u64>,
-    under_way: Cell<usize>,
-    turn: Cell<usize>,
-}
-
-impl World {
-    fn mood(&self, target: usize) -> Mood {
-        let now = self.time.now();
-        let moods = &self.moods[target];
-        moods
-            .iter()
-            .rev()
-            .find(|(since, _)| *since <= now)
-            .map_or(Mood::Well, |(_, mood)| *mood)
-    }
-
-    fn chance(&self, share: f64) -> bool {
-        self.random.borrow_mut().random_bool(share)
-    }
-
-    fn millis(&self, from: u64, to: u64) -> Duration {
-        Duration::from_micros(
-            self.random
-                .borrow_mut()
-                .random_range(from * 1_000..=to * 1_000),
-        )
-    }
-
-    fn reach(&self, request: &Sent, target: usize) {
-        let mut fates = self.fates.borrow_mut();
-        let fate = &mut fates[request.number];
-        fate.reached += 1;
-        fate.targets.push(target);
-    }
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Failure {
-    Unreached,
-    Refused,
-    Reset,
-    TimedOut,
-    Broken,
-}
-
-impl Wire for World {
-    type Request = Sent;
-    type Copy = Sent;
-    type Answer = u16;
-    type Error = Failure;
-    type Picked = usize;
-    type Id = usize;
-
-    fn now(&self) -> Duration {
-        self.time.now()
-    }
-
-    fn random(&self) -> f64 {
-        self.random.borrow_mut().random()
-    }
-
-    async fn sleep(&self, time: Duration) {
-        self.time.sleep(time).await;
-    }
-
-    async fn within<F: Future>(&self, limit: Duration, future: F) -> Option<F::Output> {
-        self.time.within(limit, future).await
-    }
-
-    fn pick(&self, tried: &[usize]) -> Result<usize, Failure> {
-        self.turn.set(self.turn.get() + 1);
-        let all = self.moods.len();
-        let order = (0..all).map(|offset| (self.turn.get() + offset) % all);
-        let picked = order.clone().find(|target| !tried.contains(target));
-        Ok(picked.or_else(|| order.clone().next()).unwrap())
-    }
-
-    fn id(&self, picked: &usize) -> usize {
-        *picked
-    }
-
-    fn has_other(&self, tried: &[usize]) -> bool {
-        (0..self.moods.len()).any(|target| !tried.contains(&target))
-    }
-
-    async fn exchange(
-        &self,
-        picked: &usize,
-        request: Sent,
-        how: How,
-        kept: &mut Kept<Sent>,
-    ) -> Result<u16, Failure> {
-        let repeatable = request.method.is_idempotent();
-        let state = self.breaker.as_ref().map(Breaker::state);
-        assert!(
-            how.fresh || state != Some(BreakerState::Open),
-            "the breaker is open"
-        );
-        if how.copy {
-            kept.copy = Some(request.clone());
-        }
-        // An idle connection that the target closes at the very moment.
-        if !how.fresh && self.chance(0.05) {
-            kept.is_unsent = self.chance(0.5);
-            if !kept.is_unsent {
-                self.reach(&request, *picked);
-            }
-            self.time.sleep(MS).await;
-            if kept.is_unsent || repeatable {
-                self.fates.borrow_mut()[request.number].renewed += u32::from(!kept.is_unsent);
-                self.free.set(self.free.get() + 1);
-                kept.is_old = true;
-                kept.copy = Some(request);
-            }
-            return Err(Failure::Reset);
-        }
-        self.time.sleep(self.millis(0, 1)).await;
-        let mood = self.mood(*picked);
-        if matches!(mood, Mood::Down | Mood::Refusing) {
-            kept.copy = Some(request);
-            return Err(match mood {
-                Mood::Down => Failure::Unreached,
-                _ => Failure::Refused,
-            });
-        }
-        self.reach(&request, *picked);
-        match mood {
-            Mood::Stopped => std::future::pending().await,
-            Mood::HangingUp => {
-                self.time.sleep(self.millis(0, 5)).await;
-                Err(Failure::Reset)
-            }
-            Mood::Failing if self.chance(0.8) => {
-                self.time.sleep(self.millis(0, 5)).await;
-                Ok(503)
-            }
-            Mood::Slow => {
-                self.time.sleep(self.millis(200, 3_000)).await;
-                Ok(200)
-            }
-            _ => {
-                self.time.sleep(self.millis(1, 20)).await;
-                Ok(200)
-            }
-        }
-    }
-
-    fn duplicate(&self, request: &Sent) -> Option<Sent> {
-        Some(request.clone())
-    }
-
-    fn is_whole(&self, copy: &Sent) -> bool {
-        // Some bodies were too large to be kept.
-        !copy.number.is_multiple_of(17)
-    }
-
-    fn renew(&self, copy: Sent) -> Option<Sent> {
-        Some(copy)
-    }
-
-    fn outcome(&self, result: &Result<u16, Failure>) -> Outcome {
-        match result {
-            Ok(status) => Outcome::Answered {
-                status: StatusCode::from_u16(*status).unwrap(),
-                grpc: None,
-            },
-            Err(Failure::Unreached) => Outcome::ConnectFailure,
-            Err(Failure::Refused) => Outcome::Refused,
-            Err(Failure::Reset) => Outcome::Reset,
-            Err(Failure::TimedOut) => Outcome::Timeout,
-            Err(Failure::Broken) => Outcome::Unrelated,
-        }
-    }
-
-    fn retry_after(&self, _: &u16) -> Option<Duration> {
-        self.chance(0.1).then(|| self.millis(0, 3_000))
-    }
-
-    fn timed_out(&self, _: &usize, _: Duration) -> Failure {
-        Failure::TimedOut
-    }
-
-    fn broken(&self) -> Failure {
-        Failure::Broken
-    }
-
-    fn report(&self, _: &usize, _: Outcome, _: Duration) {}
-
-    fn changed(&self, _: Change) {}
-
-    fn repeats(&self, outcome: Outcome) {
-        let counter = match outcome {
-            Outcome::ConnectFailure => &self.free,
-            _ => &self.repeated,
-        };
-        counter.set(counter.get() + 1);
-    }
-
-    fn hedges(&self) {
-        self.repeated.set(self.repeated.get() + 1);
-    }
-
-    fn exhausted(&self) {
-        self.exhausted.set(self.exhausted.get() + 1);
-    }
-
-    fn discard(&self, _: usize, _: u16) {
-        self.bodies.set(self.bodies.get() + 1);
-    }
-}
+use world::{Failure, Fate, Head, MOODS, MS, Mood, Sent, World};
 
 fn policy(random: &mut SmallRng) -> RetryConfig {
     RetryConfig {
@@ -328,6 +60,16 @@ fn moods(random: &mut SmallRng, length: Duration) -> Vec<(Duration, Mood)> {
     moods
 }
 
+/// When DNS names a target, and when it does not.
+fn flaps(random: &mut SmallRng, length: Duration) -> Vec<(Duration, bool)> {
+    let (mut named, mut since) = (Vec::new(), Duration::ZERO);
+    while since < length {
+        named.push((since, random.random_bool(0.7)));
+        since += MS * random.random_range(10..500);
+    }
+    named
+}
+
 const SHARE: u32 = 200_000;
 const LEAST: u32 = 1;
 const LENGTH: Duration = Duration::from_secs(20);
@@ -352,6 +94,12 @@ fn world(seed: u64, random: &mut SmallRng) -> World {
         moods: (0..targets)
             .map(|_| moods(random, LENGTH + DEADLINE))
             .collect(),
+        named: (0..targets)
+            .map(|_| match seed % 2 {
+                0 => Vec::new(),
+                _ => flaps(random, LENGTH + DEADLINE),
+            })
+            .collect(),
         fates: RefCell::default(),
         breaker,
         budget: Budget::new(SHARE, LEAST),
@@ -359,6 +107,8 @@ fn world(seed: u64, random: &mut SmallRng) -> World {
         free: Cell::default(),
         exhausted: Cell::default(),
         bodies: Cell::default(),
+        broken_off: Cell::default(),
+        begun: Cell::default(),
         under_way: Cell::default(),
         turn: Cell::default(),
     }
@@ -393,6 +143,7 @@ async fn request(
     world.under_way.set(world.under_way.get() + 1);
     let (method, now) = (sent.method.clone(), world.time.now());
     world.budget.request(now);
+    world.begun.set(world.begun.get() + 1);
     let mut attempts = Attempts {
         wire: &*world,
         course: Course::new(&policy, Some(&world.budget), &method, Some(deadline)),
@@ -410,13 +161,31 @@ async fn request(
     assert!(log.len() <= policy.retries as usize + 1, "{log:?}");
     if let Some([first, second]) = log.get(..2)
         && world.moods.len() > 1
+        && world.named.iter().all(Vec::is_empty)
     {
         assert_ne!(first.target, second.target, "another one is asked");
+    }
+    if let Ok((_, head)) = result {
+        body(&world, number, head).await;
     }
     let mut fates = world.fates.borrow_mut();
     fates[number].told += 1;
     world.under_way.set(world.under_way.get() - 1);
     drop(permit);
+}
+
+/// Reads the body of an answer, whatever there is of it.
+async fn body(world: &World, number: usize, head: Head) {
+    world.fates.borrow_mut()[number].has_head = true;
+    let generation = world.breaker.as_ref().map(Breaker::generation);
+    world.time.sleep(world.millis(0, 10)).await;
+    if !head.breaks_off {
+        return;
+    }
+    world.broken_off.set(world.broken_off.get() + 1);
+    if let (Some(breaker), Some(generation)) = (&world.breaker, generation) {
+        breaker.broke(generation, world.time.now());
+    }
 }
 
 /// What must hold at any time.
@@ -435,7 +204,7 @@ fn check(world: &World, methods: &[Method], policy: &RetryConfig, limiter: Optio
         );
     }
     let seconds = world.time.now().as_secs() + 1;
-    let begun = fates.len() as u64;
+    let begun = world.begun.get();
     let allowed = begun * u64::from(SHARE) / 1_000_000 + u64::from(LEAST) * 10 * (seconds / 10 + 1);
     assert!(
         world.repeated.get() <= allowed,
@@ -447,7 +216,7 @@ fn check(world: &World, methods: &[Method], policy: &RetryConfig, limiter: Optio
     }
 }
 
-fn simulate(seed: u64) -> (u64, u64, u64) {
+fn simulate(seed: u64) -> [u64; 4] {
     let mut random = SmallRng::seed_from_u64(seed);
     let world = Rc::new(world(seed, &mut random));
     let policy = Rc::new(policy(&mut random));
@@ -497,26 +266,29 @@ fn simulate(seed: u64) -> (u64, u64, u64) {
     if let Some(limiter) = limiter {
         assert_eq!((limiter.taken(), limiter.waiting()), (0, 0));
     }
-    (
-        world.repeated.get(),
-        world.free.get(),
-        world.exhausted.get(),
-    )
+    let counts = [
+        &world.repeated,
+        &world.free,
+        &world.exhausted,
+        &world.broken_off,
+    ];
+    counts.map(Cell::get)
 }
 
 #[test]
 fn nothing_is_done_twice_that_must_not_be() {
-    let (mut repeated, mut free, mut exhausted) = (0, 0, 0);
+    let mut sums = [0; 4];
     for seed in 0..400 {
         let counts = std::panic::catch_unwind(|| simulate(seed));
         let counts = counts.unwrap_or_else(|_| panic!("with the seed {seed}"));
-        repeated += counts.0;
-        free += counts.1;
-        exhausted += counts.2;
+        for (sum, count) in sums.iter_mut().zip(counts) {
+            *sum += count;
+        }
     }
     // The simulation is worth nothing where nothing happens in it.
+    let [repeated, free, exhausted, broken_off] = sums;
     assert!(
-        repeated > 1_000 && free > 1_000 && exhausted > 100,
-        "{repeated} {free} {exhausted}"
+        repeated > 1_000 && free > 1_000 && exhausted > 100 && broken_off > 1_000,
+        "{sums:?}"
     );
 }

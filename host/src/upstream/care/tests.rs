@@ -29,9 +29,16 @@ enum Mood {
     Refuses,
     Fails,
     HangsUp,
+    BreaksOff,
 }
 
-const MOODS: [Mood; 4] = [Mood::Well, Mood::Refuses, Mood::Fails, Mood::HangsUp];
+const MOODS: [Mood; 5] = [
+    Mood::Well,
+    Mood::Refuses,
+    Mood::Fails,
+    Mood::HangsUp,
+    Mood::BreaksOff,
+];
 
 struct World {
     upstream: Arc<Upstream>,
@@ -80,12 +87,17 @@ impl World {
         let answered = |status| Outcome::Answered { status, grpc: None };
         let mood = self.mood(picked.target());
         let outcome = match mood {
-            Mood::Well => answered(StatusCode::OK),
+            Mood::Well | Mood::BreaksOff => answered(StatusCode::OK),
             Mood::Fails => answered(StatusCode::INTERNAL_SERVER_ERROR),
             Mood::Refuses => Outcome::ConnectFailure,
             Mood::HangsUp => Outcome::Reset,
         };
         picked.report(outcome, Duration::from_millis(1));
+        match mood {
+            Mood::BreaksOff => picked.target().broke(),
+            _ if !outcome.is_failure() => picked.target().proved(),
+            _ => {}
+        }
         mood == Mood::Well
     }
 
@@ -122,7 +134,7 @@ impl World {
         match self.chance.below(10) {
             0 => {
                 let port = 1 + self.chance.below(20) as usize;
-                self.moods[port] = MOODS[self.chance.below(4) as usize];
+                self.moods[port] = MOODS[self.chance.below(MOODS.len() as u64) as usize];
             }
             1 => {
                 let first = self.upstream.current().members()[0].clone();
