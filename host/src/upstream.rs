@@ -22,6 +22,7 @@ mod limit;
 mod load;
 mod outcome;
 mod protection;
+mod rehearsal;
 mod report;
 mod retry;
 mod room;
@@ -393,21 +394,6 @@ impl Upstream {
                 Answer { response, target }
             }),
         }
-    }
-
-    /// Picks a target as for a request, and reports that it was answered at once: what balancing costs. The target's address.
-    #[must_use]
-    pub fn rehearse(&self, worker: usize, affinity: Option<&Affinity>) -> Option<Arc<str>> {
-        let tried = &[];
-        let context = PickContext {
-            worker,
-            affinity,
-            tried,
-        };
-        let picked = self.pick(&context).ok()?;
-        let (status, grpc) = (http::StatusCode::OK, None);
-        picked.report(Outcome::Answered { status, grpc }, Duration::from_millis(1));
-        Some(Arc::clone(picked.target().address()))
     }
 
     /// Tells a client which target it is bound to from here on.
