@@ -1,6 +1,7 @@
 //! A server whose every answer the test writes, question by question.
 
 use std::fmt;
+use std::net::SocketAddr;
 
 use tokio::sync::mpsc;
 
@@ -35,6 +36,12 @@ impl Default for Dialogue {
 }
 
 impl Dialogue {
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
     /// The next question.
     pub async fn question(&mut self) -> Question {
         let question = within("a question", self.questions.recv()).await;

@@ -316,7 +316,7 @@ impl Setup {
     /// When it does not start.
     pub async fn process(self) -> Gateway {
         let config = self.write();
-        let mut command = setup::program();
+        let mut command = setup::program_by(&self.starter);
         command
             .current_dir(self.folder.path())
             .args(self.command)

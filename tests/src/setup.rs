@@ -19,6 +19,8 @@ pub struct Setup {
     workers: usize,
     pub(crate) environment: Vec<(String, String)>,
     pub(crate) command: Option<&'static str>,
+    /// The program that starts it, and that program's arguments.
+    pub(crate) starter: Vec<String>,
 }
 
 impl Setup {
@@ -33,6 +35,7 @@ impl Setup {
             workers: 1,
             environment: Vec::new(),
             command: Some("run"),
+            starter: Vec::new(),
         }
     }
 
@@ -54,6 +57,13 @@ impl Setup {
     #[must_use]
     pub fn without_command(mut self) -> Self {
         self.command = None;
+        self
+    }
+
+    /// Started by another program, which becomes it.
+    #[must_use]
+    pub fn started_by(mut self, starter: Vec<String>) -> Self {
+        self.starter = starter;
         self
     }
 
@@ -180,6 +190,16 @@ pub fn program() -> Command {
         path.display()
     );
     Command::new(path)
+}
+
+/// The same, started by another program if there is one.
+pub(crate) fn program_by(starter: &[String]) -> Command {
+    let Some((first, arguments)) = starter.split_first() else {
+        return program();
+    };
+    let mut command = Command::new(first);
+    command.args(arguments).arg(program().get_program());
+    command
 }
 
 /// Compiled plugins are kept here, for all tests of this user on this machine.

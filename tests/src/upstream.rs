@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -66,6 +66,19 @@ impl Upstream {
     /// Starts a service. It stops when it is dropped.
     pub fn start(handler: impl Fn(&Received) -> Script + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
+        Self::serve(listener, handler)
+    }
+
+    /// Starts a service at an address of this machine. A port of 0 is any that is free.
+    ///
+    /// # Panics
+    /// When the address is not to be had.
+    pub fn at(
+        address: SocketAddr,
+        handler: impl Fn(&Received) -> Script + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind(address);
+        let listener = listener.unwrap_or_else(|error| panic!("{address}: {error}"));
         Self::serve(listener, handler)
     }
 
@@ -211,6 +224,7 @@ enum Step {
     UntilHungUp,
     Feed(Feed),
     Close,
+    Reset,
 }
 
 /// What a test sends later.
@@ -275,6 +289,12 @@ impl Script {
     #[must_use]
     pub fn close(self) -> Self {
         self.then(Step::Close)
+    }
+
+    /// Ends the connection as a process that dies does: with a reset, which overtakes what was sent.
+    #[must_use]
+    pub fn reset(self) -> Self {
+        self.then(Step::Reset)
     }
 
     fn then(mut self, step: Step) -> Self {
@@ -478,6 +498,11 @@ impl Talk<'_> {
                     }
                 }
                 Step::Close => return Outcome::Close,
+                Step::Reset => {
+                    // With nothing to linger for, closing resets.
+                    let _ = SockRef::from(&*self.stream).set_linger(Some(Duration::ZERO));
+                    return Outcome::Close;
+                }
             }
         }
         while self.part().await.is_some() {}

@@ -10,6 +10,8 @@ mod dns;
 mod files;
 #[path = "discovery/kubernetes.rs"]
 mod kubernetes;
+#[path = "discovery/tls.rs"]
+mod tls;
 
 use postern_tests::load::{Load, Report};
 use postern_tests::{Call, Gateway, Upstream, eventually};

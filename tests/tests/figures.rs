@@ -1,5 +1,10 @@
 //! Figures that need a quiet machine and a release build; `docs/performance.md` has the command and the results.
 
+#[path = "figures/faults.rs"]
+mod faults;
+#[path = "figures/upstreams.rs"]
+mod upstreams;
+
 use std::time::Duration;
 
 use postern_tests::load::{Load, Report};

@@ -232,3 +232,46 @@ async fn a_target_may_be_a_socket_of_this_machine() {
     });
     assert_eq!(answer.code(), "upstream-unreachable");
 }
+
+/// How many connections of the target are idle.
+async fn idle(gateway: &Gateway, service: &Upstream) -> Option<f64> {
+    let target = service.address();
+    let series =
+        format!("postern_target_connections_idle{{target=\"{target}\",upstream=\"orders\"}}");
+    gateway.metric(&series).await
+}
+
+#[tokio::test]
+async fn a_connection_is_not_idle_for_longer_than_it_may() {
+    let service = Upstream::says("ok");
+    let gateway = Gateway::with(config(&service, "idle-timeout = \"500ms\""))
+        .start()
+        .await;
+    assert_eq!(gateway.get("/").await.status, 200);
+    assert_eq!(idle(&gateway, &service).await, Some(1.0));
+    eventually!(idle(&gateway, &service).await, |idle| *idle == Some(0.0));
+    assert_eq!(gateway.get("/").await.status, 200);
+    assert_eq!(service.connections(), 2);
+}
+
+#[tokio::test]
+async fn no_more_connections_are_kept_than_may_be_idle() {
+    let gate = Gate::default();
+    let service = Upstream::held(&gate, "ok");
+    let gateway = Gateway::with(config(&service, "max-idle = 1"))
+        .start()
+        .await;
+    let address = gateway.address();
+    let calls: Vec<_> = (0..3)
+        .map(|_| {
+            tokio::spawn(async move { postern_tests::client::call(address, &Call::get("/")).await })
+        })
+        .collect();
+    eventually!(service.count(), |count: &usize| *count == 3);
+    gate.open();
+    for call in calls {
+        assert_eq!(call.await.expect("a client does not panic").text(), "ok");
+    }
+    eventually!(idle(&gateway, &service).await, |idle| *idle == Some(1.0));
+    assert_eq!(service.connections(), 3);
+}

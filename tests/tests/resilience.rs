@@ -4,8 +4,12 @@
 mod fallbacks;
 #[path = "resilience/limits.rs"]
 mod limits;
+#[path = "resilience/partition.rs"]
+mod partition;
 #[path = "resilience/retries.rs"]
 mod retries;
+#[path = "resilience/storm.rs"]
+mod storm;
 
 use std::fmt::Display;
 use std::time::{Duration, Instant};

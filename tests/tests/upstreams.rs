@@ -1,5 +1,12 @@
 //! Upstreams as operators see them, what health checks cost their targets, and what counts as a failure.
 
+#[path = "upstreams/balance.rs"]
+mod balance;
+#[path = "upstreams/outbound.rs"]
+mod outbound;
+#[path = "upstreams/protection.rs"]
+mod protection;
+
 use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

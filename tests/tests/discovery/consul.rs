@@ -1,5 +1,7 @@
 //! Targets that Consul knows.
 
+use std::net::SocketAddr;
+
 use postern_tests::{Dialogue, Gateway, Question, Upstream, eventually, reply};
 use serde_json::{Value, json};
 
@@ -12,8 +14,7 @@ fn asking(consul: &Dialogue, more: &str) -> String {
 }
 
 /// An entry of the health endpoint.
-fn instance(service: &Upstream) -> Value {
-    let address = service.address();
+pub(super) fn instance(address: SocketAddr) -> Value {
     json!({
         "Node": { "Node": "n1", "Address": "127.0.0.1", "Datacenter": "dc1" },
         "Service": {
@@ -29,8 +30,11 @@ async fn answer(consul: &mut Dialogue, index: u64, services: &[&Upstream]) {
     reply_with(consul.question().await, index, services);
 }
 
-fn reply_with(question: Question, index: u64, services: &[&Upstream]) {
-    let instances: Vec<Value> = services.iter().map(|service| instance(service)).collect();
+pub(super) fn reply_with(question: Question, index: u64, services: &[&Upstream]) {
+    let instances: Vec<Value> = services
+        .iter()
+        .map(|service| instance(service.address()))
+        .collect();
     let index = index.to_string();
     let body = json!(instances).to_string();
     question.reply(reply(200).header("X-Consul-Index", &index).body(body));

@@ -202,3 +202,23 @@ async fn a_target_whose_name_is_unknown_cannot_be_reached() {
     assert_eq!(answer.status, 503, "{answer:?}");
     assert!(!gateway.log("late.test").is_empty());
 }
+
+#[tokio::test]
+async fn the_operator_chooses_which_addresses_are_targets() {
+    if !tool::is_there("dnsmasq") {
+        return;
+    }
+    let server = Dnsmasq::start("127.0.0.2 orders.test\n::1 orders.test", &[]).await;
+    let discovery = "kind = \"dns\"\nname = \"orders.test\"\nport = 7001\nfamily = ";
+    for (family, expected) in [
+        ("auto", vec!["127.0.0.2:7001"]),
+        ("ipv4", vec!["127.0.0.2:7001"]),
+        ("ipv6", vec!["[::1]:7001"]),
+        ("both", vec!["127.0.0.2:7001", "[::1]:7001"]),
+    ] {
+        let config = on(&server, &format!("{discovery}\"{family}\""));
+        let gateway = Gateway::with(config).start().await;
+        eventually!(source(&gateway).await, |source: &Value| source["targets"]
+            == serde_json::json!(expected));
+    }
+}

@@ -13,7 +13,7 @@ fn watching(server: &Dialogue, more: &str) -> String {
 }
 
 /// A slice with these services, all of which are ready.
-fn slice(name: &str, version: &str, services: &[&Upstream]) -> Value {
+pub(super) fn slice(name: &str, version: &str, services: &[&Upstream]) -> Value {
     // One slice has one port for all: services on others stand in slices of their own.
     let port = services.first().map(|service| service.address().port());
     let endpoint = |service: &&Upstream| {
@@ -40,11 +40,11 @@ fn list(version: &str, slices: &[Value]) -> String {
     .to_string()
 }
 
-fn event(kind: &str, object: &Value) -> String {
+pub(super) fn event(kind: &str, object: &Value) -> String {
     json!({ "type": kind, "object": object }).to_string()
 }
 
-async fn listed(server: &mut Dialogue, version: &str, slices: &[Value]) {
+pub(super) async fn listed(server: &mut Dialogue, version: &str, slices: &[Value]) {
     let question = server.question().await;
     assert_eq!(
         question.parameter("watch"),
@@ -56,7 +56,7 @@ async fn listed(server: &mut Dialogue, version: &str, slices: &[Value]) {
 }
 
 /// The next question, which must be a watch from this version.
-async fn watch(server: &mut Dialogue, version: &str) -> Question {
+pub(super) async fn watch(server: &mut Dialogue, version: &str) -> Question {
     let question = server.question().await;
     assert_eq!(
         question.parameter("watch").as_deref(),

@@ -1,5 +1,7 @@
 //! Who answers instead, faults on purpose, and drills.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use postern_tests::upstream::Refusing;
@@ -112,6 +114,57 @@ async fn the_gateway_answers_as_the_operator_wrote_it_by_status() {
 }
 
 #[tokio::test]
+async fn one_after_the_other_is_asked_until_one_can_answer() {
+    let (gone, standby) = (Refusing::default(), Upstream::start(|_| reply(503).into()));
+    let knows = Arc::new(AtomicBool::new(true));
+    let knowing = Arc::clone(&knows);
+    let archive = Upstream::start(move |_| match knowing.load(Ordering::SeqCst) {
+        true => reply(200).body(r#"{"orders":[]}"#).into(),
+        false => reply(500).into(),
+    });
+    let tables = format!(
+        r#"
+        [upstream.standby]
+        targets = ["{standby}"]
+        [upstream.archive]
+        targets = ["{archive}"]
+        [plugin.page]
+        file = "aggregate.wasm"
+        upstreams = ["archive"]
+        config.branches = [{{ name = "orders", upstream = "archive", path = "/last" }}]
+        "#
+    );
+    let route = r#"fallback = [{ upstream = "standby" }, { responder = "page" }, { status = 503, body = "Back soon." }]"#;
+    let gateway = Gateway::with(with_route(&[&gone], &tables, route))
+        .start()
+        .await;
+    let answer = gateway.get("/").await;
+    assert_eq!(
+        (answer.status, answer.text().as_str()),
+        (200, r#"{"orders":[]}"#)
+    );
+    let told = answer.header("proxy-status").unwrap_or_default();
+    assert!(told.contains("answered by a fallback"), "{told}");
+    assert_eq!(
+        (standby.count(), archive.last().target.as_str()),
+        (1, "/last")
+    );
+    knows.store(false, Ordering::SeqCst);
+    let answer = gateway.get("/").await;
+    assert_eq!((answer.status, answer.text().as_str()), (503, "Back soon."));
+    let taken = async |to: &str| {
+        let series = format!("postern_fallbacks_total{{route=\"r\",to=\"{to}\"}}");
+        gateway.metric(&series).await
+    };
+    assert_eq!(taken("upstream").await, Some(2.0));
+    assert_eq!(taken("responder").await, Some(2.0));
+    assert_eq!(taken("answer").await, Some(1.0));
+    let lines = eventually!(gateway.access_log(), |lines| lines.len() == 2);
+    let last = |line: &serde_json::Value| line["fallback"].clone();
+    assert_eq!([last(&lines[0]), last(&lines[1])], ["responder", "answer"]);
+}
+
+#[tokio::test]
 async fn a_request_that_is_wrong_itself_gets_no_fallback() {
     let service = Upstream::says("ok");
     let route =
@@ -143,6 +196,28 @@ async fn faults_are_injected_by_header_and_end_in_fallbacks() {
         let series = format!("postern_faults_total{{kind=\"{kind}\",route=\"r\"}}");
         assert_eq!(gateway.metric(&series).await, Some(1.0));
     }
+}
+
+#[tokio::test]
+async fn faults_are_injected_into_a_share_of_the_requests() {
+    let service = Upstream::says("ok");
+    let route =
+        r#"fault = { abort = 503, abort-share = "50%", delay = "1ms", delay-share = "30%" }"#;
+    let gateway = Gateway::with(with_route(&[&service], "", route))
+        .start()
+        .await;
+    let mut connection = gateway.connect().await;
+    let mut aborted = 0;
+    for _ in 0..200 {
+        let answer = connection.call(&Call::get("/")).await;
+        aborted += usize::from(answer.code() == "fault-injected");
+    }
+    // Five standard deviations to each side.
+    assert!((65..=135).contains(&aborted), "{aborted} of 200");
+    assert_eq!(service.count() + aborted, 200);
+    let series = "postern_faults_total{kind=\"delay\",route=\"r\"}";
+    let delayed = gateway.metric(series).await.unwrap_or_default();
+    assert!((28.0..=92.0).contains(&delayed), "{delayed} of 200");
 }
 
 /// `postern drill` for a gateway that runs.

@@ -171,6 +171,15 @@ async fn a_service_is_left_alone_for_as_long_as_it_asks() {
 }
 
 #[tokio::test]
+async fn there_is_no_more_patience_than_the_operator_has() {
+    let service = Upstream::start(|_| reply(503).header("retry-after", "1").into());
+    let retry = "retry = { statuses = [503], backoff = \"1ms\", max-retry-after = \"900ms\" }";
+    let gateway = gateway(&[&service], retry).await;
+    assert_eq!(gateway.get("/").await.status, 503);
+    assert_eq!(service.count(), 1);
+}
+
+#[tokio::test]
 async fn no_more_than_the_budget_is_sent_again() {
     let service = Upstream::start(|_| reply(503).into());
     let tables = r#"
