@@ -305,6 +305,7 @@ fn run_now<F: Future>(future: F) -> F::Output {
 fn services(config: &Config, clock: &Clock) -> Services {
     let keys = Keys::build(&config.keys, &config.consumers);
     Services {
+        remote: None,
         identities: Arc::new(People(Consumers::build(&config.consumers))),
         keys: Arc::new(Ring(keys.expect("the keys are right"))),
         counters: Arc::new(Limits(state::Limits::new(1000), clock.clone())),

@@ -7,6 +7,7 @@ mod inheritance;
 mod inspect;
 mod listeners;
 mod reload;
+mod remote;
 pub mod service_manager;
 mod services;
 mod status;
@@ -324,13 +325,9 @@ fn builder(
     let engine = Engine::new(&config.engine)?;
     let workers = config.server.workers;
     let dns = Arc::new(Dns::new(&config.dns, control.clone()));
-    let allows_drills = config
-        .admin
-        .as_ref()
-        .is_some_and(|admin| admin.allow_drills);
     let clock = Clock::system();
     let shared = (workers, dns);
-    let builder = Builder::new(engine, metrics, access_log, clock, shared, allows_drills);
+    let builder = Builder::new(engine, metrics, access_log, clock, shared, config);
     Ok((Arc::new(builder), workers))
 }
 
@@ -475,6 +472,7 @@ fn warn_of_fixed(before: &Config, after: &Config) {
         ("[admin]", before.admin == after.admin),
         ("[access-log]", before.access_log == after.access_log),
         ("[log]", before.log == after.log),
+        ("[state]", before.state == after.state),
         ("[plugins]", before.engine == after.engine),
     ];
     for (table, _) in fixed.iter().filter(|(_, same)| !same) {

@@ -19,6 +19,7 @@ mod regex;
 mod resilience;
 mod resolved;
 mod secret;
+mod state;
 mod suggest;
 mod tables;
 mod target_list;

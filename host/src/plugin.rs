@@ -32,7 +32,7 @@ pub use error::{CallError, EngineError, FailureReason, LoadError};
 pub use pool::Worker;
 pub use ports::{
     Counters, Decision, Identities, KeyName, KeyRing, Outbound, OutboundFailure, OutboundFuture,
-    OutboundRequest, Services, StoreFailure, Stores, Verified,
+    OutboundRequest, RemoteFuture, RemoteState, Services, StoreFailure, Stores, Verified,
 };
 pub use verdict::Reply;
 
@@ -130,7 +130,7 @@ impl Plugin {
         metrics: (Arc<PluginMetrics>, Arc<GuestMetrics>),
         workers: usize,
     ) -> Result<Self, LoadError> {
-        let linked = component::link(engine, &code.component, config)?;
+        let linked = component::link(engine, &code.component, config, services.remote.is_some())?;
         let clock = services.clock.clone();
         let shared = Arc::new(Shared {
             name: Arc::clone(&config.name),
@@ -146,7 +146,10 @@ impl Plugin {
         let (_, interest) = Instance::start(
             &linked,
             &shared,
-            Arc::new(pool::NoOutbound),
+            &Worker {
+                index: 0,
+                outbound: Arc::new(pool::NoOutbound),
+            },
             &config.config,
             false,
         )

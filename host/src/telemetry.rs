@@ -16,7 +16,8 @@ pub use logging::{Logging, LoggingError};
 pub use metrics::{
     ConnectionRefusal, DiscoveryMetrics, FallbackMetrics, FaultMetrics, HandshakeOutcome,
     ListenerMetrics, Metrics, MirrorMetrics, MirrorOutcome, PluginMetrics, PluginOutcome,
-    PluginPhase, ProtectionMetrics, ReloadOutcome, RouteMetrics, UpstreamMetrics,
+    PluginPhase, ProtectionMetrics, ReloadOutcome, RouteMetrics, StateMetrics, StateOutcome,
+    UpstreamMetrics,
 };
 pub use plugin_metrics::{GuestMetricKind, GuestMetrics, ObserveError};
 pub use recorder::ExchangeRecorder;

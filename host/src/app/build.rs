@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::assembly::Assembly;
+use super::remote::SharedState;
 use super::services::{self, State};
 use crate::clock::Clock;
 use crate::config::{
@@ -14,6 +15,7 @@ use crate::identity::Keys;
 use crate::plugin::{Code, Engine, LoadError, Plugin, Services};
 use crate::proxy::{Drills, Snapshot};
 use crate::router::Router;
+use crate::state::Redis;
 use crate::telemetry::{AccessLog, ExchangeRecorder, Metrics};
 use crate::upstream::discovery::{Discoveries, Prepared};
 use crate::upstream::{Dns, Upstreams};
@@ -24,6 +26,8 @@ pub(super) struct Builder {
     pub(super) metrics: Arc<Metrics>,
     pub(super) access_log: Arc<AccessLog>,
     pub(super) state: Arc<State>,
+    /// Where the state is on a server.
+    remote: Option<Arc<SharedState>>,
     pub(super) clock: Clock,
     pub(super) workers: usize,
     pub(super) dns: Arc<Dns>,
@@ -48,16 +52,23 @@ impl Builder {
         access_log: Arc<AccessLog>,
         clock: Clock,
         (workers, dns): (usize, Arc<Dns>),
-        allows_drills: bool,
+        config: &Config,
     ) -> Self {
+        let admin = config.admin.as_ref();
+        let allows_drills = admin.is_some_and(|admin| admin.allow_drills);
         let drills = allows_drills.then(|| Arc::new(Drills::new(clock.clone())));
         let state = Arc::new(State::new(clock.clone()));
+        let remote = config.state.redis.as_ref().map(|config| {
+            let redis = Redis::new(config, workers, &metrics.state());
+            Arc::new(SharedState::new(redis, Arc::clone(&state)))
+        });
         let discoveries = Discoveries::new(Arc::clone(&dns), clock.clone(), Arc::clone(&metrics));
         Self {
             engine,
             metrics,
             access_log,
             state,
+            remote,
             clock,
             workers,
             dns,
@@ -92,7 +103,12 @@ impl Builder {
         let Some(keys) = keys else {
             return Err(Problems::new(problems, &config.texts));
         };
-        let services = services::services(&config, keys, &self.state, &self.clock);
+        let services = services::services(
+            &config,
+            keys,
+            (&self.state, self.remote.as_ref()),
+            &self.clock,
+        );
         let loads = config
             .plugins
             .iter()

@@ -7,25 +7,32 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 
+use super::remote::SharedState;
 use crate::body::{Body, BodyError};
 use crate::clock::Clock;
 use crate::config::{Algorithm, Config, LimitConfig};
 use crate::identity::{self, Consumers, KeyRef, Keys, Verification};
 use crate::plugin::{
     Counters, Decision, Identities, KeyName, KeyRing, Outbound, OutboundFailure, OutboundFuture,
-    OutboundRequest, Services, StoreFailure, Stores, Verified,
+    OutboundRequest, RemoteState, Services, StoreFailure, Stores, Verified,
 };
 use crate::state;
 use crate::types::{Consumer, Identity};
 use crate::upstream::{Features, Sending, UpstreamError, Upstreams};
 
 /// The services of one configuration. Counters and stores outlive it.
-pub(super) fn services(config: &Config, keys: Keys, state: &Arc<State>, clock: &Clock) -> Services {
+pub(super) fn services(
+    config: &Config,
+    keys: Keys,
+    (state, remote): (&Arc<State>, Option<&Arc<SharedState>>),
+    clock: &Clock,
+) -> Services {
     Services {
         identities: Arc::new(People(Consumers::build(&config.consumers))),
         keys: Arc::new(Ring(keys)),
         counters: Arc::clone(state) as Arc<dyn Counters>,
         stores: Arc::clone(state) as Arc<dyn Stores>,
+        remote: remote.map(|remote| Arc::clone(remote) as Arc<dyn RemoteState>),
         tiers: Arc::new(config.tiers.clone()),
         clock: clock.clone(),
     }
@@ -125,13 +132,17 @@ impl Counters for State {
             .limits
             .take(namespace, key, limits, cost, self.clock.now());
         let decisions = decisions.map_err(|error| error.to_string())?;
-        let export = |decision: &state::Decision| Decision {
-            allowed: decision.allowed,
-            limit: decision.limit,
-            remaining: decision.remaining,
-            reset: Duration::from_millis(decision.reset_ms()),
-        };
         Ok(decisions.iter().map(export).collect())
+    }
+}
+
+/// A decision as plugins see it.
+pub(super) fn export(decision: &state::Decision) -> Decision {
+    Decision {
+        allowed: decision.allowed,
+        limit: decision.limit,
+        remaining: decision.remaining,
+        reset: Duration::from_millis(decision.reset_ms()),
     }
 }
 

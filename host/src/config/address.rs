@@ -180,7 +180,7 @@ pub(super) fn target(text: &str) -> Result<TargetAddress, Refusal> {
 }
 
 /// Host and port of an authority; an IPv6 address keeps its brackets here.
-fn split_port(authority: &str) -> Option<(&str, Option<&str>)> {
+pub(super) fn split_port(authority: &str) -> Option<(&str, Option<&str>)> {
     if let Some(rest) = authority.strip_prefix('[') {
         let end = rest.find(']')? + 2;
         let (host, port) = authority.split_at(end);
@@ -196,7 +196,7 @@ fn split_port(authority: &str) -> Option<(&str, Option<&str>)> {
     )
 }
 
-fn target_host(host: &str) -> Option<Arc<str>> {
+pub(super) fn target_host(host: &str) -> Option<Arc<str>> {
     if let Some(address) = host
         .strip_prefix('[')
         .and_then(|rest| rest.strip_suffix(']'))

@@ -14,6 +14,7 @@ mod quantity;
 mod resilience;
 mod route;
 mod server;
+mod state;
 mod target;
 mod tls;
 mod upstream;
@@ -66,6 +67,7 @@ pub(super) fn check(
         access_log: checker.access_log(tables.access_log.as_ref()),
         dns: checker.dns(tables.dns.as_ref()),
         log: checker.log(tables.log.as_ref()),
+        state: checker.state(tables.state.as_ref()),
         listeners: checker.listeners(&tables.listeners, tables.admin.as_ref()),
         upstreams: checker.upstreams(&tables.upstreams),
         consumers: checker.consumers(&tables.consumers),

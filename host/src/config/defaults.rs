@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::resolved::OnStateFailure;
+
 /// `[server] drain-timeout`: longer than most requests, shorter than the patience of orchestrators.
 pub const DEFAULT_SERVER_DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// `[server] readiness-delay`: who asks for readiness is expected to know by itself when to come back.
@@ -185,6 +187,17 @@ pub const DEFAULT_ROUTE_MAX_REQUEST_BODY: u64 = 16 << 20;
 pub const DEFAULT_MIRROR_MAX_BODY: usize = 64 << 10;
 /// `[route.mirror] max-pending`: with the default of `max-body`, 4 MiB.
 pub const DEFAULT_MIRROR_MAX_PENDING: usize = 64;
+
+/// `[state] nodes`
+pub const DEFAULT_STATE_NODES: u32 = 1;
+/// `[state] on-failure`: neither everybody's way in, nor nobody's.
+pub const DEFAULT_STATE_ON_FAILURE: OnStateFailure = OnStateFailure::Local;
+/// `[state.redis] prefix`
+pub const DEFAULT_REDIS_PREFIX: &str = "postern";
+/// `[state.redis] timeout`: a server nearby answers within a millisecond; more than that much is an outage.
+pub const DEFAULT_REDIS_TIMEOUT: Duration = Duration::from_millis(50);
+/// `[state.redis] connect-timeout`
+pub const DEFAULT_REDIS_CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// `[dns] timeout`
 pub const DEFAULT_DNS_TIMEOUT: Duration = Duration::from_secs(2);

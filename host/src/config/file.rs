@@ -7,6 +7,7 @@ mod balance;
 mod discovery;
 mod resilience;
 mod route;
+mod state;
 mod target;
 
 use serde::Deserialize;
@@ -16,6 +17,7 @@ pub(super) use balance::*;
 pub(super) use discovery::*;
 pub(super) use resilience::*;
 pub(super) use route::*;
+pub(super) use state::*;
 pub(super) use target::*;
 
 use super::address::{Address, ListenWord, ModeText, Network, ServerNameText};
@@ -31,7 +33,7 @@ use super::values::{
 pub(super) type Field<T> = Option<Spanned<T>>;
 
 /// The tables and keys at the top of a file.
-pub(super) const TOP_KEYS: [&str; 15] = [
+pub(super) const TOP_KEYS: [&str; 16] = [
     "version",
     "include",
     "server",
@@ -40,6 +42,7 @@ pub(super) const TOP_KEYS: [&str; 15] = [
     "log",
     "plugins",
     "dns",
+    "state",
     "listen",
     "upstream",
     "plugin",

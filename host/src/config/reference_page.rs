@@ -10,7 +10,7 @@ use super::units::show_size;
 
 const PAGE: &str = include_str!("../../../docs/operators.md");
 /// Fields that are tables of their own in the page, not rows.
-const TABLES: [&str; 9] = [
+const TABLES: [&str; 10] = [
     "budget",
     "jwt",
     "api_key",
@@ -20,13 +20,15 @@ const TABLES: [&str; 9] = [
     "health",
     "outlier",
     "discovery",
+    "redis",
 ];
-const STRUCTS: [&str; 6] = [
+const STRUCTS: [&str; 7] = [
     include_str!("file.rs"),
     include_str!("file/balance.rs"),
     include_str!("file/discovery.rs"),
     include_str!("file/route.rs"),
     include_str!("file/resilience.rs"),
+    include_str!("file/state.rs"),
     include_str!("file/target.rs"),
 ];
 
@@ -215,6 +217,22 @@ fn of_discovery() -> Vec<Row> {
         (dns, "min-ttl", duration(DEFAULT_DNS_MIN_TTL)),
         (dns, "max-ttl", duration(DEFAULT_DNS_MAX_TTL)),
         (discovery, "wait", duration(DEFAULT_DISCOVERY_WAIT)),
+    ]
+}
+
+fn of_state() -> Vec<Row> {
+    let (state, redis) = ("[state]", "[state.redis]");
+    vec![
+        (state, "backend", text("memory")),
+        (state, "on-failure", text("local")),
+        (state, "nodes", DEFAULT_STATE_NODES.to_string()),
+        (redis, "prefix", text(DEFAULT_REDIS_PREFIX)),
+        (redis, "timeout", duration(DEFAULT_REDIS_TIMEOUT)),
+        (
+            redis,
+            "connect-timeout",
+            duration(DEFAULT_REDIS_CONNECT_TIMEOUT),
+        ),
     ]
 }
 
@@ -463,6 +481,7 @@ fn the_page_shows_the_real_defaults() {
     for (table, key, value) in [
         of_the_gateway(),
         of_listeners(),
+        of_state(),
         of_upstreams(),
         of_discovery(),
         of_balancing(),

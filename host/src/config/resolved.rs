@@ -7,6 +7,7 @@ mod discovery;
 mod health;
 mod resilience;
 mod route;
+mod state;
 mod target;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ pub use discovery::*;
 pub use health::*;
 pub use resilience::*;
 pub use route::*;
+pub use state::*;
 pub use target::*;
 
 use super::address::ListenAddress;
@@ -43,6 +45,8 @@ pub struct Config {
     pub engine: EngineConfig,
     /// `[dns]`
     pub dns: DnsConfig,
+    /// `[state]`
+    pub state: StateConfig,
     /// `[listen.NAME]`, at least one.
     pub listeners: Vec<ListenerConfig>,
     /// `[upstream.NAME]`

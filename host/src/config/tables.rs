@@ -10,7 +10,7 @@ use super::entry::{Entry, quoted};
 use super::error::Report;
 use super::file::{
     AccessLogFile, AdminFile, ConsumerFile, DnsFile, KeysFile, ListenFile, LogFile, PluginFile,
-    PluginsFile, RouteFile, ServerFile, TOP_KEYS, TierFile, UpstreamFile,
+    PluginsFile, RouteFile, ServerFile, StateFile, TOP_KEYS, TierFile, UpstreamFile,
 };
 use super::resolved::Position;
 use super::{suggest, values};
@@ -24,6 +24,7 @@ pub(super) struct Tables<'d> {
     pub(super) log: Option<Entry<'d, LogFile>>,
     pub(super) engine: Option<Entry<'d, PluginsFile>>,
     pub(super) dns: Option<Entry<'d, DnsFile>>,
+    pub(super) state: Option<Entry<'d, StateFile>>,
     pub(super) listeners: Vec<Entry<'d, ListenFile>>,
     pub(super) upstreams: Vec<Entry<'d, UpstreamFile>>,
     pub(super) plugins: Vec<Entry<'d, PluginFile>>,
@@ -58,6 +59,7 @@ pub(super) fn read<'d>(documents: &'d [Document<'d>], report: &mut Report) -> Ta
                 "log" => reader.single(&at, &mut tables.log),
                 "plugins" => reader.single(&at, &mut tables.engine),
                 "dns" => reader.single(&at, &mut tables.dns),
+                "state" => reader.single(&at, &mut tables.state),
                 "listen" => reader.named(&at, &mut tables.listeners),
                 "upstream" => reader.named(&at, &mut tables.upstreams),
                 "plugin" => reader.named(&at, &mut tables.plugins),

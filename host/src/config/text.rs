@@ -9,7 +9,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Keys whose values are secrets, unless they only say where the secret is.
-pub(super) const SECRET_KEYS: [&str; 5] = ["secret", "key", "api-key", "client-key", "token"];
+pub(super) const SECRET_KEYS: [&str; 6] = [
+    "secret",
+    "key",
+    "api-key",
+    "client-key",
+    "token",
+    "password",
+];
 
 /// One file as it was when it was read.
 #[derive(Clone)]

@@ -9,6 +9,7 @@ use super::bindings::exports::postern::plugin as exports;
 use super::bindings::postern::plugin as imports;
 use super::engine::Engine;
 use super::error::LoadError;
+use super::host::remote;
 use super::state::State;
 use super::wasi;
 use crate::config::{Grant, PluginConfig};
@@ -96,17 +97,18 @@ pub(super) fn link(
     engine: &Engine,
     component: &Component,
     config: &PluginConfig,
+    remote_state: bool,
 ) -> Result<Linked, LoadError> {
     let ty = component.component_type();
     let mut suspends = false;
     for (name, _) in ty.imports(&engine.wasmtime) {
         check_import(name, config)?;
-        suspends |= name.starts_with("postern:plugin/outbound@");
+        suspends |= name.starts_with("postern:plugin/outbound@") || remote_state && is_state(name);
     }
     let exported: Vec<&str> = ty.exports(&engine.wasmtime).map(|(name, _)| name).collect();
     check_exports(&exported)?;
-    let linker =
-        linker(engine, config).map_err(|error| LoadError::Refused(format!("{error:#}")))?;
+    let linker = linker(engine, config, remote_state)
+        .map_err(|error| LoadError::Refused(format!("{error:#}")))?;
     let pre = linker.instantiate_pre(component).map_err(|error| {
         LoadError::Refused(format!("its imports do not fit this gateway: {error:#}"))
     })?;
@@ -118,7 +120,16 @@ pub(super) fn link(
     })
 }
 
-fn linker(engine: &Engine, config: &PluginConfig) -> wasmtime::Result<Linker<State>> {
+/// Whether an import is about counters or keys that requests share.
+fn is_state(name: &str) -> bool {
+    name.starts_with("postern:plugin/limits@") || name.starts_with("postern:plugin/store@")
+}
+
+fn linker(
+    engine: &Engine,
+    config: &PluginConfig,
+    remote_state: bool,
+) -> wasmtime::Result<Linker<State>> {
     let mut linker = Linker::new(&engine.wasmtime);
     wasi::add_to_linker(&mut linker)?;
     imports::types::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
@@ -133,6 +144,8 @@ fn linker(engine: &Engine, config: &PluginConfig) -> wasmtime::Result<Linker<Sta
             Grant::Keys => {
                 imports::keys::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?
             }
+            Grant::Limits if remote_state => remote::add_limits(&mut linker)?,
+            Grant::Store if remote_state => remote::add_store(&mut linker)?,
             Grant::Limits => {
                 imports::limits::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?
             }

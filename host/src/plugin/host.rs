@@ -8,6 +8,7 @@ mod limits;
 pub(super) mod log;
 mod metrics;
 mod outbound;
+pub(super) mod remote;
 mod store;
 
 impl super::bindings::postern::plugin::types::Host for super::state::State {}

@@ -11,7 +11,7 @@ use super::bindings::exports::postern::plugin::lifecycle::Interest;
 use super::component::Linked;
 use super::cpu::Tick;
 use super::error::{CallError, FailureReason};
-use super::ports::Outbound;
+use super::pool::Worker;
 use super::state::{Shared, State};
 use crate::exchange::Exchange;
 
@@ -48,12 +48,12 @@ impl Instance {
     pub(super) async fn start(
         linked: &Linked,
         shared: &Arc<Shared>,
-        outbound: Arc<dyn Outbound>,
+        worker: &Worker,
         config: &str,
         inline: bool,
     ) -> Result<(Self, Interest), CallError> {
         let inline = inline && !linked.suspends;
-        let mut store = new_store(linked, shared, outbound);
+        let mut store = new_store(linked, shared, worker);
         let mode = if inline {
             Mode::Inline(INLINE_CONFIGURE_TIME)
         } else {
@@ -189,8 +189,8 @@ fn begin_time(store: &mut Store<State>, mode: Mode) {
 }
 
 /// A store with its limits, and with the rules for a guest that runs on: see [`Mode`].
-fn new_store(linked: &Linked, shared: &Arc<Shared>, outbound: Arc<dyn Outbound>) -> Store<State> {
-    let state = State::new(Arc::clone(shared), outbound);
+fn new_store(linked: &Linked, shared: &Arc<Shared>, worker: &Worker) -> Store<State> {
+    let state = State::new(Arc::clone(shared), worker);
     let mut store = Store::new(linked.pre.engine(), state);
     store.limiter(|state| &mut state.memory);
     store.set_hostcall_fuel(shared.budget.host_call_bytes);

@@ -83,11 +83,10 @@ impl Plugin {
         {
             return Ok(instance);
         }
-        let outbound = Arc::clone(&worker.outbound);
         let started = Instance::start(
             &self.linked,
             &self.shared,
-            outbound,
+            worker,
             &self.config,
             self.short_configure,
         )

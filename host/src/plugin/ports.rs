@@ -144,6 +144,65 @@ pub trait Stores: Send + Sync {
     ) -> Result<i64, StoreFailure>;
 }
 
+/// What a server answers some time later.
+pub type RemoteFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Counters and the key-value store on a server: what [`Counters`] and [`Stores`] do, but whoever asks waits. `worker` is
+/// the number of the worker that asks; connections belong to workers.
+pub trait RemoteState: Send + Sync {
+    /// As [`Counters::take`]; of a server that is away, whatever the configuration says that limits do then.
+    fn take<'a>(
+        &'a self,
+        worker: usize,
+        namespace: &'a str,
+        key: &'a str,
+        limits: &'a [LimitConfig],
+        cost: u64,
+    ) -> RemoteFuture<'a, Result<Vec<Decision>, String>>;
+    /// As [`Stores::get`].
+    fn get<'a>(
+        &'a self,
+        worker: usize,
+        namespace: &'a str,
+        key: &'a str,
+    ) -> RemoteFuture<'a, Result<Option<(Bytes, u64)>, StoreFailure>>;
+    /// As [`Stores::set`].
+    fn set<'a>(
+        &'a self,
+        worker: usize,
+        namespace: &'a str,
+        key: &'a str,
+        value: Bytes,
+        ttl: Option<Duration>,
+    ) -> RemoteFuture<'a, Result<(), StoreFailure>>;
+    /// As [`Stores::compare_and_set`].
+    fn compare_and_set<'a>(
+        &'a self,
+        worker: usize,
+        namespace: &'a str,
+        key: &'a str,
+        expected: Option<u64>,
+        value: Bytes,
+        ttl: Option<Duration>,
+    ) -> RemoteFuture<'a, Result<u64, StoreFailure>>;
+    /// As [`Stores::delete`].
+    fn delete<'a>(
+        &'a self,
+        worker: usize,
+        namespace: &'a str,
+        key: &'a str,
+    ) -> RemoteFuture<'a, Result<(), StoreFailure>>;
+    /// As [`Stores::add`].
+    fn add<'a>(
+        &'a self,
+        worker: usize,
+        namespace: &'a str,
+        key: &'a str,
+        delta: i64,
+        ttl: Option<Duration>,
+    ) -> RemoteFuture<'a, Result<i64, StoreFailure>>;
+}
+
 /// An HTTP request of a plugin; the upstream has been granted, sizes and names have been checked.
 #[derive(Debug)]
 pub struct OutboundRequest {
@@ -191,6 +250,8 @@ pub struct Services {
     pub counters: Arc<dyn Counters>,
     /// The store.
     pub stores: Arc<dyn Stores>,
+    /// Limits and the store in the place of these two, where they are on a server.
+    pub remote: Option<Arc<dyn RemoteState>>,
     /// `[tier.NAME]` limits.
     pub tiers: Arc<std::collections::BTreeMap<Arc<str>, Vec<LimitConfig>>>,
     /// Time.

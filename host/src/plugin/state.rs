@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use wasmtime::ResourceLimiter;
 
 use super::cpu::CpuMeter;
+use super::pool::Worker;
 use super::ports::{Outbound, Services};
 use super::wasi::Output;
 use crate::config::BudgetConfig;
@@ -40,6 +41,8 @@ pub(super) struct State {
     /// The exchange that the current call serves. It is moved in and out, so it is dropped (and logged) even when the
     /// call is abandoned in the middle.
     pub(super) exchange: Option<Box<Exchange>>,
+    /// The number of the worker that it belongs to.
+    pub(super) worker: usize,
     pub(super) outbound: Arc<dyn Outbound>,
     pub(super) memory: MemoryMeter,
     pub(super) cpu: CpuMeter,
@@ -47,7 +50,7 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn new(shared: Arc<Shared>, outbound: Arc<dyn Outbound>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, worker: &Worker) -> Self {
         shared.metrics.instance_made();
         let memory = MemoryMeter {
             limit: shared.budget.memory,
@@ -57,7 +60,8 @@ impl State {
         Self {
             shared,
             exchange: None,
-            outbound,
+            worker: worker.index,
+            outbound: Arc::clone(&worker.outbound),
             memory,
             cpu: CpuMeter::default(),
             output: Output::default(),

@@ -164,7 +164,7 @@ impl Limits {
     }
 }
 
-fn check(key: &str, limits: &[LimitConfig]) -> Result<(), LimitError> {
+pub(super) fn check(key: &str, limits: &[LimitConfig]) -> Result<(), LimitError> {
     if key.len() > MAX_KEY_BYTES {
         return Err(LimitError::KeyTooLong(key.len()));
     }

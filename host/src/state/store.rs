@@ -333,6 +333,14 @@ fn expiry(ttl: Duration, now: Duration) -> Option<Duration> {
     }
 }
 
+/// Refuses a key or a value that is too large.
+pub(super) fn check(key: &str, value: &[u8]) -> Result<(), StoreError> {
+    if key.len() > MAX_KEY_BYTES || value.len() > MAX_VALUE_BYTES {
+        return Err(StoreError::TooLarge);
+    }
+    Ok(())
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing that holds one of these locks can panic half way through a change.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

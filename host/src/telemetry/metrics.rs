@@ -6,6 +6,7 @@
 
 mod handles;
 mod protection;
+mod state;
 mod vocabulary;
 
 use std::collections::{BTreeMap, HashMap};
@@ -22,6 +23,7 @@ pub use handles::{
     DiscoveryMetrics, ListenerMetrics, MirrorMetrics, PluginMetrics, RouteMetrics, UpstreamMetrics,
 };
 pub use protection::{FallbackMetrics, FaultMetrics, ProtectionMetrics};
+pub use state::{StateMetrics, StateOutcome};
 pub use vocabulary::{
     ConnectionRefusal, HandshakeOutcome, MirrorOutcome, PluginOutcome, PluginPhase, ReloadOutcome,
 };

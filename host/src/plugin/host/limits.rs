@@ -19,20 +19,7 @@ impl Host for State {
         limits: Vec<Limit>,
         cost: u64,
     ) -> Result<Result<Vec<Decision>, String>> {
-        if key.len() > MAX_KEY_BYTES {
-            return Ok(Err(format!(
-                "the key has {} bytes, at most {MAX_KEY_BYTES} are allowed",
-                key.len()
-            )));
-        }
-        if limits.len() > MAX_LIMITS {
-            return Ok(Err(format!(
-                "{} limits, at most {MAX_LIMITS} are allowed",
-                limits.len()
-            )));
-        }
-        let limits: Result<Vec<_>, String> = limits.iter().map(import).collect();
-        let decisions = limits
+        let decisions = check(&key, &limits)
             .and_then(|limits| {
                 self.shared
                     .services
@@ -49,6 +36,23 @@ impl Host for State {
             .map(|limits| limits.iter().map(export_limit).collect())
             .unwrap_or_default())
     }
+}
+
+/// What a plugin asks for, if it is within the limits of the interface.
+pub(super) fn check(key: &str, limits: &[Limit]) -> Result<Vec<LimitConfig>, String> {
+    if key.len() > MAX_KEY_BYTES {
+        return Err(format!(
+            "the key has {} bytes, at most {MAX_KEY_BYTES} are allowed",
+            key.len()
+        ));
+    }
+    if limits.len() > MAX_LIMITS {
+        return Err(format!(
+            "{} limits, at most {MAX_LIMITS} are allowed",
+            limits.len()
+        ));
+    }
+    limits.iter().map(import).collect()
 }
 
 fn import(limit: &Limit) -> Result<LimitConfig, String> {
@@ -71,7 +75,7 @@ fn import(limit: &Limit) -> Result<LimitConfig, String> {
     })
 }
 
-fn export(decision: &super::super::ports::Decision) -> Decision {
+pub(super) fn export(decision: &super::super::ports::Decision) -> Decision {
     Decision {
         allowed: decision.allowed,
         limit: export_limit(&decision.limit),

@@ -57,11 +57,11 @@ impl Host for State {
     }
 }
 
-fn ttl(millis: u64) -> Option<Duration> {
+pub(super) fn ttl(millis: u64) -> Option<Duration> {
     (millis > 0).then(|| Duration::from_millis(millis))
 }
 
-fn export(failure: StoreFailure) -> StoreError {
+pub(super) fn export(failure: StoreFailure) -> StoreError {
     match failure {
         StoreFailure::TooLarge => StoreError::TooLarge,
         StoreFailure::Conflict => StoreError::Conflict,
