@@ -27,6 +27,8 @@ async fn page(targets: [&dyn std::fmt::Display; 3], more: &str) -> Gateway {
         [plugin.page]
         file = "aggregate.wasm"
         upstreams = ["customers", "orders", "payments"]
+        # What is asked here is not how fast the machine is.
+        budget.cpu = "1s"
         [plugin.page.config]
         {more}
         [[plugin.page.config.branches]]

@@ -427,8 +427,8 @@ async fn a_plugin_with_a_large_budget_shares_its_worker() {
     let upstream = Upstream::says("served");
     let gateway = gateway(
         &upstream,
-        r#"do = "spin", milliseconds = 100"#,
-        "budget = { cpu = \"1s\" }",
+        r#"do = "spin", milliseconds = 500"#,
+        "budget = { cpu = \"5s\" }",
     )
     .await;
     let address = gateway.address();

@@ -3,14 +3,15 @@
 use std::time::{Duration, Instant};
 
 use postern_tests::setup::one_route;
-use postern_tests::{Call, Connection, Gateway, Raw, Upstream, eventually, reply};
+use postern_tests::{Call, Connection, Gate, Gateway, Raw, Upstream, eventually, reply};
 use tokio::task::JoinSet;
 
 /// How many slow clients there are at once, of all kinds.
 const CLIENTS: usize = 200;
 /// What each may cost: what is being written and what was read meanwhile, 128 KiB each, and what is allocated beside them.
 const COST: u64 = 288 << 10;
-const LARGE: usize = 4 << 20;
+/// More than the system keeps for a connection.
+const LARGE: usize = 8 << 20;
 
 async fn gateway(upstream: &Upstream) -> Gateway {
     let listener = r#"
@@ -105,7 +106,9 @@ async fn many_slow_clients_cost_little_and_nobody_notices() {
     let before = gateway.resident_bytes();
     let mut clients = JoinSet::new();
     let address = gateway.address();
+    let all_gone = Gate::default();
     for number in 0..CLIENTS {
+        let gone = all_gone.clone();
         clients.spawn(async move {
             let mut raw = Raw::connect(address).await;
             raw.send(match number % 3 {
@@ -116,7 +119,7 @@ async fn many_slow_clients_cost_little_and_nobody_notices() {
             .await;
             // Slow readers read nothing, slow writers write nothing more; all wait to be sent away.
             if number % 3 == 2 {
-                tokio::time::sleep(Duration::from_secs(3)).await;
+                gone.pass().await;
             }
             raw.rest().await.len()
         });
@@ -128,6 +131,11 @@ async fn many_slow_clients_cost_little_and_nobody_notices() {
         assert_eq!(neighbour.call(&Call::get("/")).await.text(), "ok");
         slowest = slowest.max(asked.elapsed());
         most = most.max(gateway.resident_bytes());
+        let came = gateway.metric(r#"postern_connections_total{listener="public"}"#);
+        let stay = gateway.metric(r#"postern_connections{listener="public"}"#);
+        if (came.await, stay.await) == (Some(CLIENTS as f64 + 1.0), Some(1.0)) {
+            all_gone.open();
+        }
         let finished = tokio::time::timeout(Duration::from_millis(20), clients.join_next()).await;
         if let Ok(Some(taken)) = finished {
             assert!(
