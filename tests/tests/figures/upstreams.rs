@@ -96,6 +96,7 @@ async fn going_on_from_a_target_that_has_died() {
         [upstream.u]
         targets = ["http://{}", "http://{}"]
         outlier = {{ consecutive-connect-failures = 0, consecutive-5xx = 0 }}
+        retry = {{ on = ["connect-failure", "reset"] }}
         [[route]]
         name = "r"
         path = "/"
