@@ -17,11 +17,11 @@ use futures_util::FutureExt as _;
 use http::HeaderMap;
 use postern::body::Body;
 use postern::clock::Clock;
-use postern::config::{self, Algorithm, Config, LimitConfig};
+use postern::config::{self, Algorithm, Config, LimitRule};
 use postern::exchange::Exchange;
 use postern::identity::{self, Consumers, KeyRef, Keys, Verification};
 use postern::plugin::{
-    Chain, Code, Counters, Decision, Engine, Identities, KeyName, KeyRing, Outbound,
+    Chain, Code, Cost, Counters, Decision, Engine, Held, Identities, KeyName, KeyRing, Outbound,
     OutboundFailure, OutboundFuture, OutboundRequest, Plugin, RequestOutcome, Run, Services,
     StoreFailure, Stores, Verified, Worker,
 };
@@ -212,6 +212,7 @@ impl Bench {
             parameters: PathParameters::default(),
             identity: None,
             notes: Vec::new(),
+            held: Vec::new(),
             outbound_calls: 0,
             upstream: None,
             target: None,
@@ -365,20 +366,26 @@ impl Counters for Limits {
         &self,
         namespace: &str,
         key: &str,
-        limits: &[LimitConfig],
-        cost: u64,
+        rules: &[LimitRule],
+        cost: Cost,
     ) -> Result<Vec<Decision>, String> {
+        let (place, now) = ((namespace, key), self.1.now());
         let decisions = self
             .0
-            .take(namespace, key, limits, cost, self.1.now())
+            .decide(place, rules, cost.amount, cost.is_spent, now)
             .map_err(|error| error.to_string())?;
         let export = |decision: &state::Decision| Decision {
             allowed: decision.allowed,
             limit: decision.limit,
             remaining: decision.remaining,
-            reset: Duration::from_millis(decision.reset_ms()),
+            reset: decision.reset,
+            retry: decision.retry,
         };
         Ok(decisions.iter().map(export).collect())
+    }
+
+    fn enter(&self, _: &str, _: &str, _: u64) -> Option<Held> {
+        None
     }
 }
 

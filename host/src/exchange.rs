@@ -69,6 +69,8 @@ pub struct Exchange {
     pub identity: Option<Identity>,
     /// Notes of plugins.
     pub notes: Vec<(String, Vec<u8>)>,
+    /// What is held until it ends: places among those that are under way at once.
+    pub held: Vec<Arc<dyn Send + Sync>>,
     /// Outbound requests that plugins made.
     pub outbound_calls: u32,
     /// Whether it is a call of gRPC.
@@ -111,6 +113,7 @@ impl Exchange {
     pub fn facts(&self) -> Box<Self> {
         let mut facts = Box::new(self.clone());
         facts.recorder = None;
+        facts.held = Vec::new();
         facts
     }
 

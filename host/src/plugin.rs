@@ -31,8 +31,9 @@ pub use engine::Engine;
 pub use error::{CallError, EngineError, FailureReason, LoadError};
 pub use pool::Worker;
 pub use ports::{
-    Counters, Decision, Identities, KeyName, KeyRing, Outbound, OutboundFailure, OutboundFuture,
-    OutboundRequest, RemoteFuture, RemoteState, Services, StoreFailure, Stores, Verified,
+    Cost, Counters, Decision, Held, Identities, KeyName, KeyRing, Outbound, OutboundFailure,
+    OutboundFuture, OutboundRequest, RemoteFuture, RemoteState, Services, StoreFailure, Stores,
+    Verified,
 };
 pub use verdict::Reply;
 

@@ -91,6 +91,7 @@ fn open(
         parameters: PathParameters::default(),
         identity: None,
         notes: Vec::new(),
+        held: Vec::new(),
         outbound_calls: 0,
         grpc: false,
         grpc_status: None,

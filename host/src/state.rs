@@ -4,9 +4,11 @@
 //! short, the oldest is forgotten. Time is given by the caller, so that tests can move it.
 
 mod limits;
+mod places;
 mod redis;
 mod store;
 
 pub use self::redis::{Expected, Redis, RedisError};
 pub use limits::{Decision, Decisions, LimitError, Limits};
+pub use places::{Place, Places};
 pub use store::{Entry, Store, StoreError, Stores};

@@ -196,6 +196,12 @@ impl Host {
         with(|state| state.id.clone())
     }
 
+    /// Ends the exchange, as far as others notice: its places are free again.
+    pub fn leave(&self) -> &Self {
+        with(|state| state.places.clear());
+        self
+    }
+
     /// A note, if one was left under the key.
     pub fn note(&self, key: &str) -> Option<Vec<u8>> {
         with(|state| state.notes.get(key).cloned())

@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::services::{State, export};
-use crate::config::{LimitConfig, OnStateFailure};
-use crate::plugin::{Counters, Decision, RemoteFuture, RemoteState, StoreFailure};
+use crate::config::{LimitConfig, LimitRule, OnStateFailure};
+use crate::plugin::{Cost, Counters, Decision, RemoteFuture, RemoteState, StoreFailure};
 use crate::state::{Expected, Redis, RedisError, StoreError};
 
 /// A server, and this node's own counters for when it is away.
@@ -26,47 +26,47 @@ impl SharedState {
         &self,
         namespace: &str,
         key: &str,
-        limits: &[LimitConfig],
-        cost: u64,
+        rules: &[LimitRule],
+        cost: Cost,
         reason: &str,
     ) -> Result<Vec<Decision>, String> {
         match self.redis.config().on_failure {
             OnStateFailure::Closed => Err(reason.into()),
-            OnStateFailure::Open => Ok(limits.iter().map(untouched).collect()),
+            OnStateFailure::Open => Ok(rules.iter().map(untouched).collect()),
             OnStateFailure::Local => {
                 let nodes = self.redis.config().nodes;
-                let shares: Vec<_> = limits
-                    .iter()
-                    .map(|limit| share(limit, nodes, cost))
-                    .collect();
-                let decisions = self.own.take(namespace, key, &shares, cost)?;
-                let of_all = decisions.into_iter().zip(limits);
-                Ok(of_all
-                    .map(|(decision, limit)| Decision {
-                        limit: *limit,
-                        ..decision
-                    })
-                    .collect())
+                let share = |rule: &LimitRule| share(rule, nodes, cost.amount);
+                let shares: Vec<_> = rules.iter().map(share).collect();
+                let mut decisions = self.own.take(namespace, key, &shares, cost)?;
+                for (decision, rule) in decisions.iter_mut().zip(rules) {
+                    decision.limit = rule.limit;
+                }
+                Ok(decisions)
             }
         }
     }
 }
 
-fn untouched(limit: &LimitConfig) -> Decision {
+fn untouched(rule: &LimitRule) -> Decision {
     Decision {
         allowed: true,
-        limit: *limit,
-        remaining: limit.amount,
-        reset: limit.window,
+        limit: rule.limit,
+        remaining: rule.limit.amount,
+        reset: rule.limit.window,
+        retry: Duration::ZERO,
     }
 }
 
 /// What one of `nodes` may allow by itself: its part, rounded up, but enough for one request of this cost.
-fn share(limit: &LimitConfig, nodes: u32, cost: u64) -> LimitConfig {
-    let part = limit.amount.div_ceil(nodes.max(1).into());
-    LimitConfig {
-        amount: part.max(cost.min(limit.amount)),
-        window: limit.window,
+fn share(rule: &LimitRule, nodes: u32, cost: u64) -> LimitRule {
+    let part = |amount: u64| amount.div_ceil(nodes.max(1).into()).max(cost.min(amount));
+    LimitRule {
+        limit: LimitConfig {
+            amount: part(rule.limit.amount),
+            ..rule.limit
+        },
+        burst: part(rule.burst),
+        ..*rule
     }
 }
 
@@ -76,15 +76,16 @@ impl RemoteState for SharedState {
         worker: usize,
         namespace: &'a str,
         key: &'a str,
-        limits: &'a [LimitConfig],
-        cost: u64,
+        rules: &'a [LimitRule],
+        cost: Cost,
     ) -> RemoteFuture<'a, Result<Vec<Decision>, String>> {
         Box::pin(async move {
-            let decisions = self.redis.take(worker, (namespace, key), limits, cost);
+            let (place, Cost { amount, is_spent }) = ((namespace, key), cost);
+            let decisions = self.redis.take(worker, place, rules, amount, is_spent);
             match decisions.await {
                 Ok(decisions) => Ok(decisions.iter().map(export).collect()),
                 Err(error @ RedisError::Away(_)) => {
-                    self.alone(namespace, key, limits, cost, &error.to_string())
+                    self.alone(namespace, key, rules, cost, &error.to_string())
                 }
                 Err(error) => Err(error.to_string()),
             }
@@ -175,23 +176,29 @@ fn failure(error: RedisError) -> StoreFailure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::LimitAlgorithm;
 
     #[test]
     fn nodes_share_a_limit_so_that_none_is_lost() {
-        let limit = |amount| LimitConfig {
-            amount,
-            window: Duration::from_secs(1),
+        let rule = |amount, burst| LimitRule {
+            limit: LimitConfig {
+                amount,
+                window: Duration::from_secs(1),
+            },
+            algorithm: LimitAlgorithm::TokenBucket,
+            burst,
         };
         let cases = [
-            (10, 1, 1, 10),
-            (10, 3, 1, 4),
-            (2, 3, 1, 1),
-            (10, 3, 5, 5),
-            (10, 3, 50, 10),
+            ((10, 20), 1, 1, (10, 20)),
+            ((10, 20), 3, 1, (4, 7)),
+            ((2, 1), 3, 1, (1, 1)),
+            ((10, 10), 3, 5, (5, 5)),
+            ((10, 10), 3, 50, (10, 10)),
         ];
-        for (amount, nodes, cost, expected) in cases {
-            let share = share(&limit(amount), nodes, cost);
-            assert_eq!(share, limit(expected), "{amount} over {nodes} at {cost}");
+        for ((amount, burst), nodes, cost, expected) in cases {
+            let share = share(&rule(amount, burst), nodes, cost);
+            let expected = rule(expected.0, expected.1);
+            assert_eq!(share, expected, "{amount} over {nodes} at {cost}");
         }
     }
 }

@@ -10,11 +10,11 @@ use http::{HeaderMap, Request, Response};
 use super::remote::SharedState;
 use crate::body::{Body, BodyError};
 use crate::clock::Clock;
-use crate::config::{Algorithm, Config, LimitConfig};
+use crate::config::{Algorithm, Config, LimitRule};
 use crate::identity::{self, Consumers, KeyRef, Keys, Verification};
 use crate::plugin::{
-    Counters, Decision, Identities, KeyName, KeyRing, Outbound, OutboundFailure, OutboundFuture,
-    OutboundRequest, RemoteState, Services, StoreFailure, Stores, Verified,
+    Cost, Counters, Decision, Held, Identities, KeyName, KeyRing, Outbound, OutboundFailure,
+    OutboundFuture, OutboundRequest, RemoteState, Services, StoreFailure, Stores, Verified,
 };
 use crate::state;
 use crate::types::{Consumer, Identity};
@@ -94,6 +94,7 @@ const MAX_STORE_BYTES: usize = 32 << 20;
 /// Counters and stores: they survive reloads.
 pub(super) struct State {
     limits: state::Limits,
+    places: Arc<state::Places>,
     stores: state::Stores,
     clock: Clock,
 }
@@ -103,6 +104,7 @@ impl State {
         let limits = state::Limits::new(MAX_LIMIT_KEYS);
         Self {
             limits,
+            places: Arc::default(),
             stores: state::Stores::new(MAX_STORE_ENTRIES, MAX_STORE_BYTES),
             clock,
         }
@@ -125,14 +127,19 @@ impl Counters for State {
         &self,
         namespace: &str,
         key: &str,
-        limits: &[LimitConfig],
-        cost: u64,
+        rules: &[LimitRule],
+        cost: Cost,
     ) -> Result<Vec<Decision>, String> {
-        let decisions = self
-            .limits
-            .take(namespace, key, limits, cost, self.clock.now());
+        let (place, now) = ((namespace, key), self.clock.now());
+        let limits = &self.limits;
+        let decisions = limits.decide(place, rules, cost.amount, cost.is_spent, now);
         let decisions = decisions.map_err(|error| error.to_string())?;
         Ok(decisions.iter().map(export).collect())
+    }
+
+    fn enter(&self, namespace: &str, key: &str, most: u64) -> Option<Held> {
+        let place = self.places.enter(namespace, key, most)?;
+        Some(Arc::new(place))
     }
 }
 
@@ -143,6 +150,7 @@ pub(super) fn export(decision: &state::Decision) -> Decision {
         limit: decision.limit,
         remaining: decision.remaining,
         reset: Duration::from_millis(decision.reset_ms()),
+        retry: Duration::from_millis(decision.retry_ms()),
     }
 }
 

@@ -5,6 +5,7 @@
 mod balance;
 mod discovery;
 mod health;
+mod limit;
 mod resilience;
 mod route;
 mod state;
@@ -19,6 +20,7 @@ use std::time::Duration;
 pub use balance::*;
 pub use discovery::*;
 pub use health::*;
+pub use limit::*;
 pub use resilience::*;
 pub use route::*;
 pub use state::*;
@@ -424,15 +426,6 @@ pub enum Algorithm {
     ES256,
     ES384,
     EdDSA,
-}
-
-/// `"100/minute"`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LimitConfig {
-    /// Requests in a window, 1 to 2^32 - 1.
-    pub amount: u64,
-    /// `second`, `minute`, `hour`, `day`, or a duration such as `10s`; 31 days at most.
-    pub window: Duration,
 }
 
 /// A protocol that a client may change to.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::config::{Algorithm, LimitConfig};
+use crate::config::{Algorithm, LimitConfig, LimitRule};
 use crate::types::{Consumer, Identity};
 
 /// The consumers of the configuration.
@@ -68,21 +68,37 @@ pub struct Decision {
     pub remaining: u64,
     /// Until the window ends.
     pub reset: Duration,
+    /// Until the cost can be taken.
+    pub retry: Duration,
 }
+
+/// What is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cost {
+    /// How much.
+    pub amount: u64,
+    /// Whether it is spent already, and counts whatever is left.
+    pub is_spent: bool,
+}
+
+/// Something that is held until it is dropped.
+pub type Held = Arc<dyn Send + Sync>;
 
 /// Counters for limits.
 pub trait Counters: Send + Sync {
-    /// Checks all limits and counts on all or none.
+    /// Checks all rules and counts on all or none.
     ///
     /// # Errors
-    /// A sentence, for a limit out of range, or when the state is unavailable.
+    /// A sentence, for a rule out of range, or when the state is unavailable.
     fn take(
         &self,
         namespace: &str,
         key: &str,
-        limits: &[LimitConfig],
-        cost: u64,
+        rules: &[LimitRule],
+        cost: Cost,
     ) -> Result<Vec<Decision>, String>;
+    /// Takes one of `most` places of a key, if one is free.
+    fn enter(&self, namespace: &str, key: &str, most: u64) -> Option<Held>;
 }
 
 /// Why the store did not do it.
@@ -156,8 +172,8 @@ pub trait RemoteState: Send + Sync {
         worker: usize,
         namespace: &'a str,
         key: &'a str,
-        limits: &'a [LimitConfig],
-        cost: u64,
+        rules: &'a [LimitRule],
+        cost: Cost,
     ) -> RemoteFuture<'a, Result<Vec<Decision>, String>>;
     /// As [`Stores::get`].
     fn get<'a>(

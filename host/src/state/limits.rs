@@ -1,10 +1,11 @@
-//! Counters of limits: fixed windows that begin with the first request counted in them.
+//! Counters of limits: windows, fixed or sliding, and buckets.
 //!
 //! The tables are split into shards, each behind a mutex that is held for a fraction of a microsecond: all limits of a
 //! key are in one entry, so checking and counting all of them is one step that nothing can come between. The number of
 //! keys is bounded. A full shard forgets expired keys, or else the one of a small sample whose windows end first: a
 //! flood of invented keys costs others their counts (they may do a little more), never their admission.
 
+mod counter;
 mod shard;
 
 use std::hash::BuildHasher;
@@ -14,7 +15,7 @@ use std::time::Duration;
 use hashbrown::DefaultHashBuilder;
 use smallvec::SmallVec;
 
-use crate::config::LimitConfig;
+use crate::config::{LimitAlgorithm, LimitConfig, LimitRule};
 use shard::{Key, Shard};
 
 /// Most limits of one call, and counters of one key.
@@ -44,15 +45,24 @@ pub struct Decision {
     pub limit: LimitConfig,
     /// What is left in the window.
     pub remaining: u64,
-    /// Until the window ends; where none has begun, until one that began now would end.
+    /// Until the window ends, or nothing that was counted matters any more; where no window has begun, until one that
+    /// began now would end.
     pub reset: Duration,
+    /// Until the cost can be taken, if nobody else takes anything.
+    pub retry: Duration,
 }
 
 impl Decision {
     /// `reset` in milliseconds, rounded up, so that whoever waits that long is in a new window.
     #[must_use]
     pub fn reset_ms(&self) -> u64 {
-        u64::try_from(self.reset.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+        millis(self.reset)
+    }
+
+    /// `retry` in milliseconds, rounded up.
+    #[must_use]
+    pub fn retry_ms(&self) -> u64 {
+        millis(self.retry)
     }
 }
 
@@ -75,6 +85,12 @@ pub enum LimitError {
         number: usize,
         /// Its amount.
         amount: u64,
+    },
+    /// A bucket out of range.
+    #[error("limit {number}: a bucket holds 1 to {MAX_AMOUNT}, and is full within 31 days")]
+    Bucket {
+        /// Number of the limit, from 1.
+        number: usize,
     },
     /// A window out of range.
     #[error("limit {number}: the window is 1 ms to 31 days, this is {window:?}")]
@@ -103,33 +119,37 @@ impl Limits {
         }
     }
 
-    /// Checks all limits of a key and counts `cost` on all of them if every one has room for it; otherwise on none.
-    /// A cost of zero only looks.
+    /// Checks all rules of a key and counts `cost` on all of them if every one has room for it; otherwise on none, unless
+    /// it `is_spent` already. A cost of zero only looks.
     ///
-    /// A counter belongs to a key and a window: a limit whose amount was changed goes on with what was counted, one
-    /// whose window was changed begins anew, and two limits with one window share it.
+    /// A counter belongs to a key, an algorithm and a window: a rule whose amount was changed goes on with what was counted,
+    /// one whose window was changed begins anew, and two rules with one window share it.
     ///
     /// # Errors
-    /// When the key or a limit is out of range; nothing is counted then.
-    pub fn take(
+    /// When the key or a rule is out of range; nothing is counted then.
+    pub fn decide(
         &self,
-        namespace: &str,
-        key: &str,
-        limits: &[LimitConfig],
+        (namespace, key): (&str, &str),
+        rules: &[LimitRule],
         cost: u64,
+        is_spent: bool,
         now: Duration,
     ) -> Result<Decisions, LimitError> {
-        check(key, limits)?;
-        if limits.is_empty() {
+        check(key, rules)?;
+        if rules.is_empty() {
             return Ok(Decisions::new());
         }
         let key = Key { namespace, key };
         let hash = self.hasher.hash_one(key);
         let shard = self.shard(hash).lock();
         // A panic inside cannot leave an entry half counted: counting is the last thing that happens.
-        Ok(shard
-            .unwrap_or_else(PoisonError::into_inner)
-            .take(hash, key, limits, cost, nanos(now)))
+        Ok(shard.unwrap_or_else(PoisonError::into_inner).take(
+            hash,
+            key,
+            rules,
+            (cost, is_spent),
+            nanos(now),
+        ))
     }
 
     /// Forgets keys of which no window is open. To be called every few seconds, off the request threads.
@@ -164,14 +184,15 @@ impl Limits {
     }
 }
 
-pub(super) fn check(key: &str, limits: &[LimitConfig]) -> Result<(), LimitError> {
+pub(super) fn check(key: &str, rules: &[LimitRule]) -> Result<(), LimitError> {
     if key.len() > MAX_KEY_BYTES {
         return Err(LimitError::KeyTooLong(key.len()));
     }
-    if limits.len() > MAX_LIMITS {
-        return Err(LimitError::TooManyLimits(limits.len()));
+    if rules.len() > MAX_LIMITS {
+        return Err(LimitError::TooManyLimits(rules.len()));
     }
-    for (number, limit) in (1..).zip(limits) {
+    for (number, rule) in (1..).zip(rules) {
+        let limit: &LimitConfig = &rule.limit;
         if !(1..=MAX_AMOUNT).contains(&limit.amount) {
             return Err(LimitError::Amount {
                 number,
@@ -184,8 +205,18 @@ pub(super) fn check(key: &str, limits: &[LimitConfig]) -> Result<(), LimitError>
                 window: limit.window,
             });
         }
+        if rule.algorithm == LimitAlgorithm::TokenBucket
+            && (!(1..=MAX_AMOUNT).contains(&rule.burst)
+                || u128::from(counter::step(rule)) * u128::from(rule.burst) > MAX_WINDOW.as_nanos())
+        {
+            return Err(LimitError::Bucket { number });
+        }
     }
     Ok(())
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }
 
 fn nanos(time: Duration) -> u64 {

@@ -17,7 +17,7 @@ use redis::{Cmd, FromRedisValue, Value};
 
 use super::limits::{self, Decision, Decisions, LimitError};
 use super::store::{self, Entry, StoreError};
-use crate::config::{LimitConfig, RedisConfig};
+use crate::config::{LimitAlgorithm, LimitRule, RedisConfig};
 use crate::telemetry::StateMetrics;
 use link::{Away, Link};
 use script::Script;
@@ -65,7 +65,7 @@ impl Redis {
         &self.config
     }
 
-    /// As [`limits::Limits::take`], for all nodes together. To be called on the worker's own runtime, as all calls here.
+    /// As [`limits::Limits::decide`], for all nodes together. To be called on the worker's own runtime, as all calls here.
     ///
     /// # Errors
     /// When the key or a limit is out of range, and when the server does not answer.
@@ -73,22 +73,25 @@ impl Redis {
         &self,
         worker: usize,
         (namespace, key): (&str, &str),
-        limits: &[LimitConfig],
+        rules: &[LimitRule],
         cost: u64,
+        is_spent: bool,
     ) -> Result<Decisions> {
-        limits::check(key, limits)?;
-        if limits.is_empty() {
+        limits::check(key, rules)?;
+        if rules.is_empty() {
             return Ok(Decisions::new());
         }
         let key = self.key("l", namespace, key);
         let fill = |command: &mut Cmd| {
-            command.arg(cost);
-            for limit in limits {
-                command.arg(millis(limit.window)).arg(limit.amount);
+            command.arg(cost).arg(u8::from(is_spent));
+            for rule in rules {
+                command.arg(letter(rule.algorithm));
+                command.arg(millis(rule.limit.window));
+                command.arg(rule.limit.amount).arg(rule.burst);
             }
         };
         let answer = self.link(worker)?.run(Script::Take, &key, &fill).await?;
-        decisions(limits, cost, &numbers(answer)?)
+        decisions(rules, &numbers(answer)?)
     }
 
     /// As [`store::Store::get`].
@@ -203,21 +206,28 @@ fn new_version() -> u64 {
     rand::random::<u64>() >> 1
 }
 
-fn decisions(limits: &[LimitConfig], cost: u64, answer: &[u64]) -> Result<Decisions> {
-    let Some((room, rest)) = answer.split_first() else {
-        return Err(unexpected());
-    };
-    if rest.len() != 2 * limits.len() {
+/// As `take.lua` calls it.
+fn letter(algorithm: LimitAlgorithm) -> &'static str {
+    match algorithm {
+        LimitAlgorithm::FixedWindow => "f",
+        LimitAlgorithm::SlidingWindow => "s",
+        LimitAlgorithm::TokenBucket => "b",
+    }
+}
+
+fn decisions(rules: &[LimitRule], answer: &[u64]) -> Result<Decisions> {
+    if answer.len() != 4 * rules.len() {
         return Err(unexpected());
     }
-    let pairs = limits.iter().zip(rest.chunks_exact(2));
-    pairs
-        .map(|(limit, pair)| match pair {
-            [used, left] => Ok(Decision {
-                allowed: *room == 1 || used.saturating_add(cost) <= limit.amount,
-                limit: *limit,
-                remaining: limit.amount.saturating_sub(*used),
-                reset: Duration::from_millis(*left),
+    let parts = rules.iter().zip(answer.chunks_exact(4));
+    parts
+        .map(|(rule, part)| match *part {
+            [allowed, remaining, reset, retry] => Ok(Decision {
+                allowed: allowed == 1,
+                limit: rule.limit,
+                remaining,
+                reset: Duration::from_millis(reset),
+                retry: Duration::from_millis(retry),
             }),
             _ => Err(unexpected()),
         })

@@ -69,6 +69,7 @@ pub(super) fn exchange(clock: &Clock) -> Exchange {
             credential_id: "mobile-app".into(),
         }),
         notes: Vec::new(),
+        held: Vec::new(),
         outbound_calls: 0,
         grpc: false,
         grpc_status: None,

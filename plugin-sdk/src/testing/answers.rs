@@ -4,7 +4,7 @@ use super::state::{Metric, State, Stored, Window};
 use crate::bindings::imports::postern::plugin::metrics::Kind;
 use crate::identity::Found;
 use crate::keys::{Algorithm, Key, Verification};
-use crate::limits::{Decision, Limit};
+use crate::limits::{Decision, Limit, Outcome, Rule};
 use crate::store::{Entry, StoreError};
 
 const MAX_WINDOW_MS: u64 = 31 * 24 * 60 * 60 * 1000;
@@ -116,10 +116,63 @@ pub(super) fn take(
     let decide = |((window, &limit), &allowed): ((&Window, &Limit), &bool)| Decision {
         allowed,
         limit,
-        remaining: limit.amount - window.used,
+        remaining: limit.amount.saturating_sub(window.used),
         reset_ms: window.ends_ms - now,
     };
     Ok(windows.iter().zip(limits).zip(&fits).map(decide).collect())
+}
+
+/// Counts everything in fixed windows, whatever the algorithm: how the real ones count is the gateway's matter.
+pub(super) fn decide(
+    state: &mut State,
+    key: &str,
+    rules: &[Rule],
+    cost: u64,
+) -> Result<Vec<Outcome>, String> {
+    let decisions = take(state, key, &limits(rules), cost)?;
+    Ok(decisions.iter().map(outcome).collect())
+}
+
+pub(super) fn charge(
+    state: &mut State,
+    key: &str,
+    rules: &[Rule],
+    cost: u64,
+) -> Result<Vec<Outcome>, String> {
+    // Looking makes the windows known, or says what is wrong.
+    let before = take(state, key, &limits(rules), 0)?;
+    for decision in &before {
+        let limit = decision.limit;
+        let place = (key.to_owned(), limit.amount, limit.window_ms);
+        if let Some(window) = state.windows.get_mut(&place) {
+            window.used += cost;
+        }
+    }
+    decide(state, key, rules, 0)
+}
+
+pub(super) fn enter(state: &mut State, key: &str, most: u64) -> bool {
+    let taken = state.places.entry(key.to_owned()).or_default();
+    let has_room = *taken < most;
+    *taken += u64::from(has_room);
+    has_room
+}
+
+fn limits(rules: &[Rule]) -> Vec<Limit> {
+    rules.iter().map(|rule| rule.limit).collect()
+}
+
+fn outcome(decision: &Decision) -> Outcome {
+    Outcome {
+        allowed: decision.allowed,
+        remaining: decision.remaining,
+        reset_ms: decision.reset_ms,
+        retry_ms: if decision.allowed {
+            0
+        } else {
+            decision.reset_ms
+        },
+    }
 }
 
 pub(super) fn stored(state: &State, key: &str) -> Result<Option<Entry>, StoreError> {

@@ -140,10 +140,22 @@ pub(crate) mod keys {
 
 pub(crate) mod limits {
     use super::{answers, with};
-    use crate::limits::{Decision, Limit};
+    use crate::limits::{Decision, Limit, Outcome, Rule};
 
     pub(crate) fn take(key: &str, limits: &[Limit], cost: u64) -> Result<Vec<Decision>, String> {
         with(|state| answers::take(state, key, limits, cost))
+    }
+
+    pub(crate) fn decide(key: &str, rules: &[Rule], cost: u64) -> Result<Vec<Outcome>, String> {
+        with(|state| answers::decide(state, key, rules, cost))
+    }
+
+    pub(crate) fn charge(key: &str, rules: &[Rule], cost: u64) -> Result<Vec<Outcome>, String> {
+        with(|state| answers::charge(state, key, rules, cost))
+    }
+
+    pub(crate) fn enter(key: &str, most: u64) -> Result<bool, String> {
+        with(|state| Ok(answers::enter(state, key, most)))
     }
 
     pub(crate) fn of_tier(tier: &str) -> Vec<Limit> {

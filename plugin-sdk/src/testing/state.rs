@@ -64,6 +64,7 @@ pub(super) struct State {
     pub(super) random_calls: u8,
     pub(super) tiers: HashMap<String, Vec<Limit>>,
     pub(super) windows: HashMap<(String, u64, u64), Window>,
+    pub(super) places: HashMap<String, u64>,
     pub(super) store: HashMap<String, Stored>,
     pub(super) unavailable: Option<String>,
     pub(super) metrics: Vec<Metric>,
@@ -91,6 +92,7 @@ impl Default for State {
             random_calls: 0,
             tiers: HashMap::new(),
             windows: HashMap::new(),
+            places: HashMap::new(),
             store: HashMap::new(),
             unavailable: None,
             metrics: Vec::new(),
@@ -136,6 +138,10 @@ impl State {
         match name {
             "consumer" => consumer.map(|consumer| consumer.name.clone()),
             "consumer.tier" => consumer.and_then(|consumer| consumer.tier.clone()),
+            "credential" => {
+                let current = self.current.as_ref();
+                current.map(|found| found.credential_id.clone())
+            }
             "request.method" => Some(self.method.to_string()),
             _ => self.attributes.get(name).cloned(),
         }

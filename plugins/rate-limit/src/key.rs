@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hasher};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use postern_plugin::RequestHead;
 
@@ -16,7 +16,7 @@ const MAX_VALUE_BYTES: usize = 256;
 pub(crate) fn of(
     config: &Config,
     head: &RequestHead,
-    consumer: Option<&str>,
+    name: Option<&[u8]>,
     route: Option<&str>,
 ) -> String {
     let mut key = String::with_capacity(64);
@@ -31,7 +31,9 @@ pub(crate) fn of(
             .filter(|value| !value.is_empty())
     };
     let (kind, value) = match config.by {
-        By::Consumer => ("consumer:", consumer.map(str::as_bytes)),
+        By::Consumer => ("consumer:", name),
+        By::Credential => ("credential:", name),
+        By::Note => ("note:", name.filter(|name| !name.is_empty())),
         By::Address => ("", None),
         By::Header => ("header:", header()),
         By::Path => ("path:", Some(head.path().as_bytes())),
@@ -43,7 +45,7 @@ pub(crate) fn of(
         }
         None => {
             key.push_str("address:");
-            push_address(&mut key, head.client_ip(), config.ipv6_prefix);
+            push_address(&mut key, head.client_ip(), config);
         }
     }
     key
@@ -66,21 +68,29 @@ fn digest(salt: u8, value: &[u8]) -> u64 {
     hasher.finish()
 }
 
-fn push_address(key: &mut String, address: IpAddr, ipv6_prefix: u8) {
+fn push_address(key: &mut String, address: IpAddr, config: &Config) {
     match address.to_canonical() {
         IpAddr::V4(address) => {
-            for (index, octet) in address.octets().into_iter().enumerate() {
+            let unused = 32_u32.saturating_sub(u32::from(config.ipv4_prefix));
+            let mask = u32::MAX.checked_shl(unused).unwrap_or(0);
+            let network = Ipv4Addr::from_bits(address.to_bits() & mask);
+            for (index, octet) in network.octets().into_iter().enumerate() {
                 if index > 0 {
                     key.push('.');
                 }
                 push_number(key, u64::from(octet));
             }
+            if unused > 0 {
+                key.push('/');
+                push_number(key, u64::from(config.ipv4_prefix));
+            }
         }
         IpAddr::V6(address) => {
-            let unused = 128_u32.saturating_sub(u32::from(ipv6_prefix));
+            let prefix = config.ipv6_prefix;
+            let unused = 128_u32.saturating_sub(u32::from(prefix));
             let mask = u128::MAX.checked_shl(unused).unwrap_or(0);
             let network = Ipv6Addr::from_bits(address.to_bits() & mask);
-            let _ = write!(key, "{network}/{ipv6_prefix}");
+            let _ = write!(key, "{network}/{prefix}");
         }
     }
 }
@@ -116,6 +126,7 @@ mod tests {
 
     #[test]
     fn requests_count_by_what_was_chosen() {
+        let note = r#"{"by": "note", "note": "tenant"}"#;
         let team = r#"{"by": "header", "header": "X-Team"}"#;
         let cases = [
             ("{}", Some("app"), "blue", "consumer:app"),
@@ -130,18 +141,37 @@ mod tests {
             (team, Some("app"), "", "address:192.0.2.1"),
             (r#"{"by": "path"}"#, Some("app"), "blue", "path:/a/b"),
             (r#"{"scope": "s"}"#, Some("app"), "blue", "s|consumer:app"),
+            (r#"{"by": "credential"}"#, Some("k1"), "", "credential:k1"),
+            (r#"{"by": "credential"}"#, None, "", "address:192.0.2.1"),
+            (note, Some("acme"), "", "note:acme"),
+            (note, Some(""), "", "address:192.0.2.1"),
         ];
-        for (json, consumer, header, expected) in cases {
-            assert_eq!(
-                of(&config(json), &head("192.0.2.1", header), consumer, None),
-                expected
-            );
+        for (json, name, header, expected) in cases {
+            let (config, head) = (config(json), head("192.0.2.1", header));
+            let name = name.map(str::as_bytes);
+            assert_eq!(of(&config, &head, name, None), expected);
         }
         let scoped = config(r#"{"scope": "s", "by": "path"}"#);
         assert_eq!(
             of(&scoped, &head("192.0.2.1", ""), None, Some("orders")),
             "s|orders|path:/a/b"
         );
+    }
+
+    #[test]
+    fn an_ipv4_client_may_be_its_network() {
+        for (prefix, expected) in [
+            (32, "address:198.51.100.77"),
+            (24, "address:198.51.100.0/24"),
+            (25, "address:198.51.100.0/25"),
+            (1, "address:128.0.0.0/1"),
+        ] {
+            let config = config(&format!(r#"{{"by": "address", "ipv4-prefix": {prefix}}}"#));
+            assert_eq!(
+                of(&config, &head("198.51.100.77", ""), None, None),
+                expected
+            );
+        }
     }
 
     #[test]

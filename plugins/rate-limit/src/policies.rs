@@ -5,22 +5,22 @@ use std::rc::Rc;
 
 use postern_plugin::limits::Limit;
 
-use crate::policy::Policy;
+use crate::policy::{Policy, Shape};
 
 /// The policy of everybody, and those of the tiers met so far. Bounded: tiers stand in the configuration, and their limits
 /// are constant while the instance lives.
 #[derive(Debug)]
 pub(crate) struct Policies {
     standard: Rc<Policy>,
-    scope: Option<String>,
+    shape: Shape,
     of_tiers: RefCell<Vec<(String, Rc<Policy>)>>,
 }
 
 impl Policies {
-    pub(crate) fn new(standard: Policy, scope: Option<String>) -> Self {
+    pub(crate) fn new(standard: Policy, shape: Shape) -> Self {
         Policies {
             standard: Rc::new(standard),
-            scope,
+            shape,
             of_tiers: RefCell::default(),
         }
     }
@@ -41,7 +41,7 @@ impl Policies {
         let limits = limits_of(tier);
         let policy = match limits.is_empty() {
             true => self.standard.clone(),
-            false => Rc::new(Policy::new(limits, self.scope.as_deref())),
+            false => Rc::new(Policy::new(limits, &self.shape)),
         };
         known.push((tier.to_owned(), policy.clone()));
         policy
@@ -60,7 +60,8 @@ mod tests {
                 window_ms: 1_000,
             }]
         };
-        let policies = Policies::new(Policy::new(one(1), None), None);
+        let shape = Shape::default();
+        let policies = Policies::new(Policy::new(one(1), &shape), shape);
         let never = |_: &str| -> Vec<Limit> { panic!("is known") };
         assert_eq!(policies.of(None, never).limits(), one(1));
         assert_eq!(policies.of(Some("gold"), |_| one(9)).limits(), one(9));

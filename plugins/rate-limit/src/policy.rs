@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use postern_plugin::HeaderEdit;
 use postern_plugin::config::duration;
-use postern_plugin::limits::{Decision, Limit};
+use postern_plugin::limits::{Algorithm, Limit, Outcome, Rule};
 use serde::de::IntoDeserializer;
 use serde::de::value::{Error, StrDeserializer};
 
@@ -19,11 +19,20 @@ const LIMIT: &str = "expected a limit such as \"100/minute\" or \"10/10s\"";
 /// Limits that count together, and their names.
 #[derive(Debug)]
 pub(crate) struct Policy {
-    limits: Vec<Limit>,
-    /// One for each limit.
+    rules: Vec<Rule>,
+    /// One for each rule.
     names: Vec<Name>,
     /// The value of `RateLimit-Policy`.
     header: String,
+}
+
+/// What all policies of a plugin have in common.
+#[derive(Debug, Clone)]
+pub(crate) struct Shape {
+    pub(crate) scope: Option<String>,
+    pub(crate) algorithm: Algorithm,
+    /// What a bucket holds; 0 is what its limit says.
+    pub(crate) burst: u64,
 }
 
 #[derive(Debug)]
@@ -35,72 +44,91 @@ struct Name {
 }
 
 impl Policy {
-    pub(crate) fn new(limits: Vec<Limit>, scope: Option<&str>) -> Self {
+    pub(crate) fn new(limits: Vec<Limit>, shape: &Shape) -> Self {
+        let scope = shape.scope.as_deref();
         let names: Vec<Name> = limits.iter().map(|limit| Name::new(limit, scope)).collect();
         let items = limits.iter().zip(&names).map(|(limit, name)| {
             let seconds = limit.window_ms.div_ceil(1000);
             format!("{};q={};w={seconds}", name.item, limit.amount)
         });
         let header = items.collect::<Vec<_>>().join(", ");
+        let rule = |limit| Rule {
+            limit,
+            algorithm: shape.algorithm,
+            burst: shape.burst,
+        };
         Policy {
-            limits,
+            rules: limits.into_iter().map(rule).collect(),
             names,
             header,
         }
     }
 
-    pub(crate) fn limits(&self) -> &[Limit] {
-        &self.limits
+    pub(crate) fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    #[cfg(test)]
+    pub(crate) fn limits(&self) -> Vec<Limit> {
+        self.rules.iter().map(|rule| rule.limit).collect()
     }
 
     /// What clients are told after a decision.
-    pub(crate) fn headers(&self, headers: Headers, decisions: &[Decision]) -> Vec<HeaderEdit> {
+    pub(crate) fn headers(&self, headers: Headers, outcomes: &[Outcome]) -> Vec<HeaderEdit> {
         let mut told = Vec::new();
         if matches!(headers, Headers::Standard | Headers::Both) {
-            self.standard(&mut told, decisions);
+            self.standard(&mut told, outcomes);
         }
         if matches!(headers, Headers::Legacy | Headers::Both) {
-            self.legacy(&mut told, decisions);
+            self.legacy(&mut told, outcomes);
         }
         told
     }
 
     /// draft-ietf-httpapi-ratelimit-headers-09. Both are lists: those of several plugins go together.
-    fn standard(&self, told: &mut Vec<HeaderEdit>, decisions: &[Decision]) {
+    fn standard(&self, told: &mut Vec<HeaderEdit>, outcomes: &[Outcome]) {
         let mut items = String::with_capacity(64);
-        for (name, decision) in self.names.iter().zip(decisions) {
+        for (name, outcome) in self.names.iter().zip(outcomes) {
             if !items.is_empty() {
                 items.push_str(", ");
             }
             items.push_str(&name.item);
             items.push_str(";r=");
-            push_number(&mut items, decision.remaining);
+            push_number(&mut items, outcome.remaining);
             items.push_str(";t=");
-            push_number(&mut items, decision.reset_ms.div_ceil(1000));
+            push_number(&mut items, outcome.reset_ms.div_ceil(1000));
         }
         told.push(HeaderEdit::append("ratelimit-policy", self.header.as_str()));
         told.push(HeaderEdit::append("ratelimit", items));
     }
 
     /// A pair for each window, and three for the tightest: least remaining, and of those the longest window.
-    fn legacy(&self, told: &mut Vec<HeaderEdit>, decisions: &[Decision]) {
-        for (name, decision) in self.names.iter().zip(decisions) {
+    fn legacy(&self, told: &mut Vec<HeaderEdit>, outcomes: &[Outcome]) {
+        let all = || self.rules.iter().zip(outcomes);
+        for (name, (rule, outcome)) in self.names.iter().zip(all()) {
             let limit = format!("x-ratelimit-limit-{}", name.window);
-            told.push(set_number(limit, decision.limit.amount));
+            told.push(set_number(limit, rule.limit.amount));
             let remaining = format!("x-ratelimit-remaining-{}", name.window);
-            told.push(set_number(remaining, decision.remaining));
+            told.push(set_number(remaining, outcome.remaining));
         }
-        let tightness = |decision: &&Decision| {
-            (
-                decision.remaining,
-                std::cmp::Reverse(decision.limit.window_ms),
-            )
+        let tightness = |(rule, outcome): &(&Rule, &Outcome)| {
+            (outcome.remaining, std::cmp::Reverse(rule.limit.window_ms))
         };
-        if let Some(tightest) = decisions.iter().min_by_key(tightness) {
-            let reset = tightest.reset_ms.div_ceil(1000).max(1);
-            told.push(set_number("ratelimit-limit", tightest.limit.amount));
-            told.push(set_number("ratelimit-remaining", tightest.remaining));
+        if let Some((rule, outcome)) = all().min_by_key(tightness) {
+            let reset = outcome.reset_ms.div_ceil(1000).max(1);
+            told.push(set_number("ratelimit-limit", rule.limit.amount));
+            told.push(set_number("ratelimit-remaining", outcome.remaining));
             told.push(set_number("ratelimit-reset", reset));
+        }
+    }
+}
+
+impl Default for Shape {
+    fn default() -> Self {
+        Shape {
+            scope: None,
+            algorithm: Algorithm::FixedWindow,
+            burst: 0,
         }
     }
 }
@@ -127,9 +155,10 @@ impl Name {
 }
 
 /// The seconds after which a refused request may come again.
-pub(crate) fn retry_after(decisions: &[Decision]) -> u64 {
-    let refusing = decisions.iter().filter(|decision| !decision.allowed);
-    let longest = refusing.map(|decision| decision.reset_ms.div_ceil(1000));
+pub(crate) fn retry_after(outcomes: &[Outcome]) -> u64 {
+    let longest = outcomes
+        .iter()
+        .map(|outcome| outcome.retry_ms.div_ceil(1000));
     longest.max().unwrap_or_default().max(1)
 }
 

@@ -187,3 +187,96 @@ fn without_the_state_requests_are_refused_or_pass() {
     let lines = host.log_lines();
     assert_eq!(lines, ["error: a request cannot be counted: no answer"; 2]);
 }
+
+#[test]
+fn routes_have_costs_of_their_own() {
+    let host = Host::new();
+    let dear =
+        plugin(r#"{"limits": ["10/minute"], "by": "address", "costs": {"test-route": 4, "x": 9}}"#);
+    assert_eq!(exchange::route(), "test-route");
+    assert!(
+        told(&ask(&dear, &host)).contains(&HeaderEdit::append("ratelimit", "\"minute\";r=6;t=60"))
+    );
+}
+
+#[test]
+fn a_response_may_say_what_a_request_has_cost() {
+    let host = Host::new();
+    let config = r#"{"limits": ["10/minute"], "by": "address", "cost-header": "X-Cost"}"#;
+    let plugin = plugin(config);
+    let left = || {
+        let verdict = ask(&plugin, &host);
+        let told = told(&verdict).to_vec();
+        let left = (0..=10).find(|left| {
+            let text = format!("\"minute\";r={left};t=60");
+            told.contains(&HeaderEdit::append("ratelimit", text))
+        });
+        left.expect("it tells what is left")
+    };
+    assert_eq!(left(), 9);
+    let verdict = host.on_response(&plugin, 200, &[("x-cost", "5")]);
+    let edits = verdict.edits().expect("the header is removed");
+    assert_eq!(edits.headers, [HeaderEdit::remove("x-cost")]);
+    assert_eq!(left(), 4);
+    // Not less than was counted, and not what is no number; without the header, nothing.
+    host.on_response(&plugin, 200, &[("x-cost", "0")]);
+    host.on_response(&plugin, 200, &[("x-cost", "-3")]);
+    assert_eq!(host.log_lines(), ["warn: x-cost: \"-3\" is no cost"]);
+    assert_eq!(host.on_response(&plugin, 200, &[]), ResponseVerdict::Next);
+    assert_eq!(left(), 3);
+    // More than is left: the next one is refused.
+    host.on_response(&plugin, 200, &[("x-cost", "500")]);
+    assert!(ask(&plugin, &host).reply().is_some());
+}
+
+#[test]
+fn a_dry_run_refuses_nobody_and_says_whom_it_would() {
+    let host = Host::new();
+    let dry =
+        plugin(r#"{"limits": ["1/minute"], "by": "address", "dry-run": true, "concurrency": 1}"#);
+    for _ in 0..3 {
+        assert!(passes(&ask(&dry, &host)));
+    }
+    let lines = host.log_lines();
+    let over = lines.iter().filter(|line| line.contains("over its limit"));
+    assert_eq!((lines.len(), over.count()), (4, 2), "{lines:?}");
+}
+
+#[test]
+fn no_more_requests_than_may_are_under_way_at_once() {
+    let host = Host::new();
+    let two = plugin(r#"{"limits": [], "by": "address", "concurrency": 2}"#);
+    assert_eq!(ask(&two, &host), RequestVerdict::Next);
+    assert!(passes(&ask(&two, &host)));
+    let verdict = ask(&two, &host);
+    let refusal = reply(&verdict);
+    assert_eq!(
+        (refusal.status, &*refusal.code),
+        (429, "concurrency-limited")
+    );
+    assert_eq!(refusal.header_text("retry-after"), Some("1"));
+    host.leave();
+    assert!(passes(&ask(&two, &host)));
+}
+
+#[test]
+fn the_response_phase_is_called_only_for_costs() {
+    let interest = plugin(TWO).interest();
+    assert_eq!(interest.unused & Phases::RESPONSE, Phases::RESPONSE);
+    let interest = plugin(r#"{"cost-header": "x-cost"}"#).interest();
+    assert_eq!(interest.unused & Phases::RESPONSE, Phases::empty());
+}
+
+#[test]
+fn credentials_and_notes_count_apart() {
+    let host = Host::new();
+    become_consumer(&host, "a", None);
+    let by_credential = plugin(r#"{"limits": ["1/minute"], "by": "credential"}"#);
+    assert!(passes(&ask(&by_credential, &host)));
+    assert!(!passes(&ask(&by_credential, &host)));
+    let by_note = plugin(r#"{"limits": ["1/minute"], "by": "note", "note": "tenant"}"#);
+    for (tenant, expected) in [("a", true), ("b", true), ("a", false)] {
+        exchange::set_note("tenant", tenant.as_bytes());
+        assert_eq!(passes(&ask(&by_note, &host)), expected, "{tenant}");
+    }
+}

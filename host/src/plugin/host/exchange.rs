@@ -77,6 +77,10 @@ impl Host for State {
                 .as_ref()
                 .and_then(|identity| identity.consumer.tier.as_deref())
                 .map(str::to_owned),
+            "credential" => exchange
+                .identity
+                .as_ref()
+                .map(|identity| identity.credential_id.to_string()),
             "listener" => Some(exchange.peer.listener.to_string()),
             "tls.version" => Some(exchange.peer.tls.as_deref()?.version.to_owned()),
             "tls.sni" => exchange.peer.tls.as_deref()?.server_name.clone(),

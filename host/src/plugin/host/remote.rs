@@ -7,9 +7,9 @@ use wasmtime::component::Linker;
 use wasmtime::{Result, StoreContextMut};
 
 use super::{limits, store};
-use crate::plugin::bindings::postern::plugin::limits::{Decision, Host as _, Limit};
+use crate::plugin::bindings::postern::plugin::limits::{Host as _, Limit, Outcome, Rule};
 use crate::plugin::bindings::postern::plugin::store::{Entry, StoreError};
-use crate::plugin::ports::{RemoteState, StoreFailure};
+use crate::plugin::ports::{Cost, RemoteState, StoreFailure};
 use crate::plugin::state::State;
 
 const LIMITS: &str = "postern:plugin/limits@0.1.0";
@@ -26,10 +26,39 @@ pub(in crate::plugin) fn add_limits(linker: &mut Linker<State>) -> Result<()> {
         |mut context: Context<'_>, (key, wanted, cost): (String, Vec<Limit>, u64)| {
             Box::new(async move {
                 let state = context.data_mut();
-                let decisions = take(state, &key, &wanted, cost).await;
-                state.cpu.running().begins();
-                Ok((decisions,))
+                let rules = limits::plain(&key, &wanted);
+                let decisions = take(state, &key, rules, limits::asked(cost)).await;
+                let export = |all: Decided| all.iter().map(limits::export).collect::<Vec<_>>();
+                Ok((decisions.map(export),))
             })
+        },
+    )?;
+    instance.func_wrap_async(
+        "decide",
+        |mut context: Context<'_>, (key, wanted, cost): (String, Vec<Rule>, u64)| {
+            Box::new(async move {
+                let state = context.data_mut();
+                let rules = limits::check(&key, &wanted);
+                let decisions = take(state, &key, rules, limits::asked(cost)).await;
+                Ok((decisions.map(outcomes),))
+            })
+        },
+    )?;
+    instance.func_wrap_async(
+        "charge",
+        |mut context: Context<'_>, (key, wanted, cost): (String, Vec<Rule>, u64)| {
+            Box::new(async move {
+                let state = context.data_mut();
+                let rules = limits::check(&key, &wanted);
+                let decisions = take(state, &key, rules, limits::spent(cost)).await;
+                Ok((decisions.map(outcomes),))
+            })
+        },
+    )?;
+    instance.func_wrap(
+        "enter",
+        |mut context: Context<'_>, (key, most): (String, u64)| {
+            Ok((context.data_mut().enter(key, most)?,))
         },
     )?;
     instance.func_wrap("of-tier", |mut context: Context<'_>, (tier,): (String,)| {
@@ -92,16 +121,23 @@ fn resumed<T>(
     result.map_err(store::export)
 }
 
+type Decided = Vec<crate::plugin::ports::Decision>;
+
+fn outcomes(decisions: Decided) -> Vec<Outcome> {
+    decisions.iter().map(limits::export_outcome).collect()
+}
+
 async fn take(
     state: &State,
     key: &str,
-    wanted: &[Limit],
-    cost: u64,
-) -> std::result::Result<Vec<Decision>, String> {
-    let wanted = limits::check(key, wanted)?;
+    rules: std::result::Result<limits::Rules, String>,
+    cost: Cost,
+) -> std::result::Result<Decided, String> {
+    let rules = rules?;
     let (remote, name) = remote(state).ok_or(NOWHERE)?;
-    let decisions = remote.take(state.worker, name, key, &wanted, cost).await?;
-    Ok(decisions.iter().map(limits::export).collect())
+    let decisions = remote.take(state.worker, name, key, &rules, cost).await;
+    state.cpu.running().begins();
+    decisions
 }
 
 type Stored<T> = std::result::Result<T, StoreFailure>;

@@ -3,13 +3,13 @@
 //! A slab, because forgetting a key looks at a sample of entries, and a hash table has no cheap way to give one.
 
 use std::hash::{Hash, Hasher};
-use std::time::Duration;
 
 use hashbrown::HashTable;
 use smallvec::SmallVec;
 
-use super::{Decision, Decisions, MAX_LIMITS};
-use crate::config::LimitConfig;
+use super::counter::Counter;
+use super::{Decisions, MAX_LIMITS};
+use crate::config::LimitRule;
 
 /// Entries that are looked at to find one to forget.
 const SAMPLE: usize = 8;
@@ -50,25 +50,6 @@ struct Entry {
     counters: SmallVec<[Counter; 2]>,
 }
 
-/// What was counted in one window. All times are nanoseconds.
-#[derive(Debug, Clone, Copy)]
-struct Counter {
-    window: u64,
-    begun: u64,
-    used: u64,
-}
-
-impl Counter {
-    fn is_open(&self, now: u64) -> bool {
-        // Threads read the clock before they get here, so `now` may lie a little before `begun`.
-        self.used > 0 && now.saturating_sub(self.begun) < self.window
-    }
-
-    fn ends(&self) -> u64 {
-        self.begun.saturating_add(self.window)
-    }
-}
-
 impl Entry {
     fn new(hash: u64, key: Key<'_>) -> Self {
         let namespace_length = u32::try_from(key.namespace.len()).unwrap_or(u32::MAX);
@@ -96,17 +77,13 @@ impl Entry {
         self.counters.iter().map(Counter::ends).max().unwrap_or(0)
     }
 
-    /// The place of the counter of each limit. Limits with one window share one.
-    fn places(&mut self, limits: &[LimitConfig], now: u64) -> [usize; MAX_LIMITS] {
+    /// The place of the counter of each rule. Rules with one algorithm and window share one.
+    fn places(&mut self, rules: &[LimitRule], now: u64) -> [usize; MAX_LIMITS] {
         let mut places = [usize::MAX; MAX_LIMITS];
-        for (number, limit) in limits.iter().enumerate() {
-            let window = super::nanos(limit.window);
+        for (number, rule) in rules.iter().enumerate() {
             let (taken, rest) = places.split_at_mut(number);
-            let known = self
-                .counters
-                .iter()
-                .position(|counter| counter.window == window);
-            let place = known.unwrap_or_else(|| self.place_for(window, now, taken));
+            let known = self.counters.iter().position(|counter| counter.is_of(rule));
+            let place = known.unwrap_or_else(|| self.place_for(rule, now, taken));
             if let Some(slot) = rest.first_mut() {
                 *slot = place;
             }
@@ -115,12 +92,8 @@ impl Entry {
     }
 
     /// A new counter, in the place of a closed one, or of the one that ends first when there are too many.
-    fn place_for(&mut self, window: u64, now: u64, taken: &[usize]) -> usize {
-        let new = Counter {
-            window,
-            begun: now,
-            used: 0,
-        };
+    fn place_for(&mut self, rule: &LimitRule, now: u64, taken: &[usize]) -> usize {
+        let new = Counter::new(rule, now);
         let full = self.counters.len() >= MAX_LIMITS;
         let free = self
             .counters
@@ -144,43 +117,38 @@ impl Entry {
         self.counters.len() - 1
     }
 
-    fn used(&self, place: usize, now: u64) -> u64 {
-        self.counters
-            .get(place)
-            .filter(|counter| counter.is_open(now))
-            .map_or(0, |counter| counter.used)
-    }
-
-    fn take(&mut self, limits: &[LimitConfig], cost: u64, now: u64) -> Decisions {
-        let places = self.places(limits, now);
-        let before = places.map(|place| self.used(place, now));
-        let fits = |used: u64, limit: &LimitConfig| used.saturating_add(cost) <= limit.amount;
-        let all = limits
-            .iter()
-            .zip(before)
-            .all(|(limit, used)| fits(used, limit));
+    fn take(&mut self, rules: &[LimitRule], (cost, is_spent): Cost, now: u64) -> Decisions {
+        let places = self.places(rules, now);
+        // As they are before anything is counted: rules that share a counter count once.
+        let counters = places.map(|place| self.counters.get(place).map(|it| it.advanced(now)));
+        let fits = |rule: &LimitRule, counter: &Option<Counter>| {
+            counter.is_some_and(|counter| counter.fits(rule, cost, now))
+        };
+        let mut each = rules.iter().zip(&counters);
+        let is_counted = is_spent || each.all(|(rule, counter)| fits(rule, counter));
         let mut decisions = Decisions::new();
-        for ((limit, place), used) in limits.iter().zip(places).zip(before) {
-            let counter = self
-                .counters
-                .get_mut(place)
-                .expect("every limit was given a counter");
-            let after = if all { used.saturating_add(cost) } else { used };
-            if used == 0 {
-                counter.begun = now;
+        for ((rule, place), counter) in rules.iter().zip(places).zip(counters) {
+            let mut counter = counter.expect("every rule was given a counter");
+            let allowed = counter.fits(rule, cost, now);
+            let retry = if allowed {
+                0
+            } else {
+                counter.retry(rule, cost, now)
+            };
+            if is_counted && cost > 0 {
+                counter.count(rule, cost, now);
+                if let Some(slot) = self.counters.get_mut(place) {
+                    *slot = counter;
+                }
             }
-            // Set, not added to: limits that share the counter count once.
-            counter.used = after;
-            decisions.push(Decision {
-                allowed: fits(used, limit),
-                limit: *limit,
-                remaining: limit.amount.saturating_sub(after),
-                reset: Duration::from_nanos(counter.ends().saturating_sub(now).min(counter.window)),
-            });
+            decisions.push(counter.decision(rule, allowed, retry, now));
         }
         decisions
     }
 }
+
+/// How much, and whether it is spent already.
+type Cost = (u64, bool);
 
 impl Shard {
     pub(super) fn new(capacity: usize) -> Self {
@@ -207,8 +175,8 @@ impl Shard {
         &mut self,
         hash: u64,
         key: Key<'_>,
-        limits: &[LimitConfig],
-        cost: u64,
+        rules: &[LimitRule],
+        cost: Cost,
         now: u64,
     ) -> Decisions {
         let Self { index, entries, .. } = self;
@@ -221,10 +189,10 @@ impl Shard {
             let entry = entries
                 .get_mut(*place as usize)
                 .expect("the index holds places of entries");
-            return entry.take(limits, cost, now);
+            return entry.take(rules, cost, now);
         }
         let mut entry = Entry::new(hash, key);
-        let decisions = entry.take(limits, cost, now);
+        let decisions = entry.take(rules, cost, now);
         // A key of which nothing was counted need not be remembered.
         if entry.is_open(now) {
             self.insert(entry, now);

@@ -7,6 +7,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod algorithms;
+
 const KEYS: usize = 100_000;
 
 fn limit(amount: u64, window_ms: u64) -> LimitConfig {
@@ -18,6 +20,21 @@ fn limit(amount: u64, window_ms: u64) -> LimitConfig {
 
 fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
+}
+
+impl Limits {
+    /// In fixed windows.
+    fn take(
+        &self,
+        namespace: &str,
+        key: &str,
+        limits: &[LimitConfig],
+        cost: u64,
+        now: Duration,
+    ) -> Result<Decisions, LimitError> {
+        let rules: Vec<LimitRule> = limits.iter().copied().map(LimitRule::from).collect();
+        self.decide((namespace, key), &rules, cost, false, now)
+    }
 }
 
 /// Takes one and gives the first decision.
@@ -36,7 +53,8 @@ fn a_window_begins_with_the_first_request_and_ends_after_its_length() {
             allowed: true,
             limit: two,
             remaining: 1,
-            reset: ms(1_000)
+            reset: ms(1_000),
+            retry: ms(0)
         }
     );
     let decision = take(&limits, "k", two, 1_499);
@@ -46,7 +64,8 @@ fn a_window_begins_with_the_first_request_and_ends_after_its_length() {
             allowed: true,
             limit: two,
             remaining: 0,
-            reset: ms(1)
+            reset: ms(1),
+            retry: ms(0)
         }
     );
     let decision = take(&limits, "k", two, 1_499);
@@ -56,7 +75,8 @@ fn a_window_begins_with_the_first_request_and_ends_after_its_length() {
             allowed: false,
             limit: two,
             remaining: 0,
-            reset: ms(1)
+            reset: ms(1),
+            retry: ms(1)
         }
     );
     let decision = take(&limits, "k", two, 1_500);
@@ -66,7 +86,8 @@ fn a_window_begins_with_the_first_request_and_ends_after_its_length() {
             allowed: true,
             limit: two,
             remaining: 1,
-            reset: ms(1_000)
+            reset: ms(1_000),
+            retry: ms(0)
         }
     );
 }

@@ -1,11 +1,19 @@
 use super::*;
 
-fn decision(amount: u64, window_ms: u64, remaining: u64, reset_ms: u64) -> Decision {
-    Decision {
-        allowed: remaining > 0,
-        limit: Limit { amount, window_ms },
+fn outcome(remaining: u64, reset_ms: u64) -> Outcome {
+    let allowed = remaining > 0;
+    Outcome {
+        allowed,
         remaining,
         reset_ms,
+        retry_ms: if allowed { 0 } else { reset_ms },
+    }
+}
+
+fn scoped() -> Shape {
+    Shape {
+        scope: Some("orders".to_owned()),
+        ..Shape::default()
     }
 }
 
@@ -113,11 +121,9 @@ fn the_standard_headers_list_every_limit() {
             window_ms: 60_000,
         },
     ];
-    let decisions = [
-        decision(10, 1_500, 9, 1_001),
-        decision(100, 60_000, 0, 12_000),
-    ];
-    let told = Policy::new(limits.clone(), None).headers(Headers::Standard, &decisions);
+    let decisions = [outcome(9, 1_001), outcome(0, 12_000)];
+    let told =
+        Policy::new(limits.clone(), &Shape::default()).headers(Headers::Standard, &decisions);
     let expected = [
         HeaderEdit::append(
             "ratelimit-policy",
@@ -126,7 +132,7 @@ fn the_standard_headers_list_every_limit() {
         HeaderEdit::append("ratelimit", "\"1500ms\";r=9;t=2, \"minute\";r=0;t=12"),
     ];
     assert_eq!(told, expected);
-    let told = Policy::new(limits, Some("orders")).headers(Headers::Standard, &decisions);
+    let told = Policy::new(limits, &scoped()).headers(Headers::Standard, &decisions);
     let expected = [
         HeaderEdit::append(
             "ratelimit-policy",
@@ -152,11 +158,8 @@ fn the_older_headers_show_every_window_and_the_tightest() {
             window_ms: 60_000,
         },
     ];
-    let policy = Policy::new(limits, Some("orders"));
-    let told = policy.headers(
-        Headers::Legacy,
-        &[decision(5, 1_000, 4, 700), decision(100, 60_000, 4, 0)],
-    );
+    let policy = Policy::new(limits, &scoped());
+    let told = policy.headers(Headers::Legacy, &[outcome(4, 700), outcome(4, 0)]);
     let expected = [
         ("x-ratelimit-limit-second", "5"),
         ("x-ratelimit-remaining-second", "4"),
@@ -168,19 +171,16 @@ fn the_older_headers_show_every_window_and_the_tightest() {
     ]
     .map(|(name, value)| HeaderEdit::set(name, value));
     assert_eq!(told, expected);
-    let both = policy.headers(
-        Headers::Both,
-        &[decision(5, 1_000, 4, 700), decision(100, 60_000, 4, 0)],
-    );
+    let both = policy.headers(Headers::Both, &[outcome(4, 700), outcome(4, 0)]);
     assert_eq!(both.len(), 9);
     assert!(policy.headers(Headers::Off, &[]).is_empty());
 }
 
 #[test]
 fn a_refused_client_waits_for_the_last_of_the_limits_that_refused() {
-    let minute = decision(100, 60_000, 0, 12_001);
-    let second = decision(5, 1_000, 0, 0);
-    let day = decision(1_000, 86_400_000, 7, 80_000_000);
+    let minute = outcome(0, 12_001);
+    let second = outcome(0, 0);
+    let day = outcome(7, 80_000_000);
     assert_eq!(retry_after(&[second, minute, day]), 13);
     assert_eq!(retry_after(&[second, day]), 1);
 }
