@@ -11,12 +11,15 @@ use postern_tests::pki::Authority;
 use postern_tests::{Answer, Call, Connection, Gateway, Redis, Upstream, eventually, tool};
 use tokio::sync::Barrier;
 
+/// These tests are about what is counted: a machine that does much else must not end a call.
+const BUDGET: &str = "cpu = \"1s\"";
+
 /// A gateway whose only route has these limits for everybody, with its state on a server.
 fn limited(upstream: &Upstream, state: &str, limits: &str) -> String {
     format!(
         r#"
         upstream.u.targets = ["{upstream}"]
-        plugin.p = {{ file = "rate-limit.wasm", grants = ["limits"], config = {{ limits = [{limits}] }} }}
+        plugin.p = {{ file = "rate-limit.wasm", grants = ["limits"], budget = {{ {BUDGET} }}, config = {{ limits = [{limits}] }} }}
         route = [{{ name = "r", path = "/", plugins = ["p"], upstream = "u" }}]
         {state}
         "#
