@@ -6,12 +6,18 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
+/// Intervals between ticks that a call must last to be stopped. While a virtual machine stands still, its kernel may count
+/// that as time of whoever ran: a thread that did nothing but read its clock saw it jump by 3.5 ms.
+const LEAST_INTERVALS: u32 = 2;
+
 /// Counts the time that the guest's thread really ran for it: not what the system gave to others, and not what other
 /// requests of the worker took while the guest waited or had yielded. The time before a call's first tick is not counted.
 #[derive(Debug, Default)]
 pub(super) struct CpuMeter {
     limit: Duration,
     spent: Duration,
+    /// Intervals between ticks that this is made of.
+    intervals: u32,
     running: Running,
     /// Whether the call is on a fiber and lets others run at every tick.
     yields: bool,
@@ -36,6 +42,7 @@ impl CpuMeter {
     pub(super) fn begin(&mut self, limit: Duration, yields: bool) {
         self.limit = limit;
         self.spent = Duration::ZERO;
+        self.intervals = 0;
         self.running.0.store(0, Ordering::Relaxed);
         self.yields = yields;
     }
@@ -54,8 +61,9 @@ impl CpuMeter {
         let since = self.running.0.swap(now, Ordering::Relaxed);
         if since != 0 {
             self.spent += Duration::from_nanos(now.saturating_sub(since));
+            self.intervals = self.intervals.saturating_add(1);
         }
-        if self.spent >= self.limit && since != 0 {
+        if self.spent >= self.limit && self.intervals >= LEAST_INTERVALS {
             Tick::Stop
         } else if self.yields {
             Tick::Yield
@@ -92,6 +100,14 @@ mod tests {
         assert_eq!(ticks, [Tick::GoOn, Tick::GoOn, Tick::Stop]);
         meter.begin(Duration::from_millis(2), false);
         assert_eq!(meter.tick_at(13 * MS), Tick::GoOn, "each call has its own");
+    }
+
+    #[test]
+    fn a_machine_that_stands_still_ends_nothing() {
+        let mut meter = CpuMeter::default();
+        meter.begin(Duration::from_millis(2), false);
+        let ticks = [10, 60, 61].map(|ms| meter.tick_at(ms * MS));
+        assert_eq!(ticks, [Tick::GoOn, Tick::GoOn, Tick::Stop]);
     }
 
     #[test]
