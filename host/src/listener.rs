@@ -5,6 +5,7 @@ mod activity;
 mod connection;
 mod frames;
 mod http3;
+mod interim;
 mod janitor;
 mod limits;
 mod proxy_protocol;

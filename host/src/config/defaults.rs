@@ -53,6 +53,8 @@ pub const DEFAULT_LISTEN_WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// `[listen.NAME] http3`
 pub const DEFAULT_LISTEN_HTTP3: bool = false;
+/// `[listen.NAME] interim-responses`: some clients take one for the response (RFC 8297, 3).
+pub const DEFAULT_LISTEN_INTERIM_RESPONSES: bool = false;
 
 /// `[listen.NAME.tls] session-tickets`
 pub const DEFAULT_TLS_SESSION_TICKETS: bool = true;

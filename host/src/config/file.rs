@@ -154,6 +154,8 @@ pub(super) struct ListenFile {
     pub(super) redirect_https_port: Field<u64>,
     /// Whether HTTP/3 is spoken as well.
     pub(super) http3: Field<bool>,
+    /// Whether clients get interim responses of upstreams.
+    pub(super) interim_responses: Option<bool>,
     /// With it, clients speak TLS.
     pub(super) tls: Field<ListenTlsFile>,
 }

@@ -207,6 +207,11 @@ fn of_listeners() -> Vec<Row> {
             DEFAULT_LISTEN_MAX_STREAMS.to_string(),
         ),
         (listen, "http3", DEFAULT_LISTEN_HTTP3.to_string()),
+        (
+            listen,
+            "interim-responses",
+            DEFAULT_LISTEN_INTERIM_RESPONSES.to_string(),
+        ),
     ]
 }
 

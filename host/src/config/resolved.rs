@@ -189,6 +189,8 @@ pub struct ListenerConfig {
     pub trusted_proxies: Vec<ipnet::IpNet>,
     /// Whether HTTP/3 is spoken as well. Default false.
     pub http3: bool,
+    /// Whether clients get interim responses (1xx) of upstreams. Default false.
+    pub interim_responses: bool,
     /// With it, clients speak TLS. Default none.
     pub tls: Option<ListenTlsConfig>,
     /// Whether connections begin with a header of the PROXY protocol. Default not.

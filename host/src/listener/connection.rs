@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::header::{ALT_SVC, CONNECTION, HeaderValue};
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -18,6 +18,7 @@ use super::accept::Handler;
 use super::activity::{Activity, Order, Tracked, Watched};
 use super::frames::Counted;
 use super::http3::Udp;
+use super::interim::{Between, Interims};
 use super::stream::{Rewound, Stream};
 use super::strict::{Limits, Strict};
 use super::tls::H2;
@@ -64,16 +65,17 @@ pub(super) async fn serve<H: Handler>(
     let watched = Arc::clone(&activity);
     let limits = head_limits(config);
     let alternative = listener.udp.as_ref().and_then(Udp::alternative);
+    let (interims, between) = interims(config.interim_responses && !http2);
     let service = service_fn(move |mut request: Request<Incoming>| {
         let alternative = alternative.clone();
         let (handler, peer, progress) = (handler.clone(), Arc::clone(&peer), activity.begin());
-        note(&mut request, limits, &activity, &seat);
-        let activity = Arc::clone(&activity);
+        note(&mut request, limits, &activity, &seat, interims.as_ref());
+        let (activity, interims) = (Arc::clone(&activity), interims.clone());
         // On the heap: it is large, and would otherwise be a part of every connection, idle ones too.
         Box::pin(async move {
             let request = request.map(Arriving::Hyper);
             let mut response: Response<_> = handler.handle(request, peer).await;
-            activity.answer(response.status() == StatusCode::SWITCHING_PROTOCOLS);
+            answered(&activity, interims.as_deref(), response.status());
             announce(&mut response, !http2 && progress.is_last(), alternative);
             Ok::<_, Infallible>(response.map(|body| Tracked { body, progress }))
         })
@@ -86,7 +88,7 @@ pub(super) async fn serve<H: Handler>(
             supervise(connection, |it| it.graceful_shutdown(), supervisor).await
         }
         false => {
-            let strict = Strict::new(stream, limits, Arc::clone(&watched));
+            let strict = Strict::new(stream, limits, Arc::clone(&watched), between);
             let io = Watched::new(TokioIo::new(strict), watched);
             let connection = http1_of(config)
                 .serve_connection(io, service)
@@ -99,8 +101,36 @@ pub(super) async fn serve<H: Handler>(
     }
 }
 
-/// Notes in a request whether it is refused, and that the connection is in use for as long as an upgrade lasts.
-fn note(request: &mut Request<Incoming>, limits: Limits, activity: &Arc<Activity>, seat: &Seat) {
+/// What takes interim responses, where clients want them, and what writes them.
+fn interims(wanted: bool) -> (Option<Arc<Interims>>, Option<Between>) {
+    let interims = wanted.then(Arc::<Interims>::default);
+    let between = interims.clone().map(Between::new);
+    (interims, between)
+}
+
+/// Notes that a request has its answer.
+fn answered(activity: &Activity, interims: Option<&Interims>, status: StatusCode) {
+    activity.answer(status == StatusCode::SWITCHING_PROTOCOLS);
+    if let Some(interims) = interims {
+        interims.answered();
+    }
+}
+
+/// Notes in a request whether it is refused, that the connection is in use for as long as an upgrade lasts, and where its
+/// interim responses go.
+fn note(
+    request: &mut Request<Incoming>,
+    limits: Limits,
+    activity: &Arc<Activity>,
+    seat: &Seat,
+    interims: Option<&Arc<Interims>>,
+) {
+    // HTTP/1.0 has none (RFC 9110, 15.2).
+    if let Some(interims) = interims
+        && request.version() == Version::HTTP_11
+    {
+        request.extensions_mut().insert(interims.begin());
+    }
     if let Some(refusal) = activity.refusal().or_else(|| too_large(request, limits)) {
         request.extensions_mut().insert(refusal);
     }

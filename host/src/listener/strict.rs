@@ -23,6 +23,7 @@ pub(super) use guard::Limits;
 use guard::{Guard, Scanned};
 
 use super::activity::{Activity, Turn};
+use super::interim::Between;
 
 /// Most bytes that are read and thrown away after a refusal. A connection that is closed with bytes unread is reset, and
 /// the client may never see the answer.
@@ -38,6 +39,8 @@ pub(super) struct Strict<I> {
     /// Bytes that hyper gets before those that are still to be read.
     ahead: Vec<u8>,
     activity: Arc<Activity>,
+    /// Where clients want interim responses.
+    between: Option<Between>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -55,13 +58,19 @@ enum Mode {
 }
 
 impl<I> Strict<I> {
-    pub(super) fn new(io: I, limits: Limits, activity: Arc<Activity>) -> Self {
+    pub(super) fn new(
+        io: I,
+        limits: Limits,
+        activity: Arc<Activity>,
+        between: Option<Between>,
+    ) -> Self {
         Self {
             io,
             guard: Guard::new(limits),
             mode: Mode::Guarded,
             ahead: Vec::new(),
             activity,
+            between,
         }
     }
 
@@ -190,17 +199,31 @@ impl<I: AsyncRead + Unpin> AsyncRead for Strict<I> {
     }
 }
 
+impl<I: AsyncWrite + Unpin> Strict<I> {
+    fn before_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        match &mut self.between {
+            Some(between) => between.before_write(&mut self.io, cx),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+}
+
 impl<I: AsyncWrite + Unpin> AsyncWrite for Strict<I> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<Result<usize>> {
+        ready!(self.before_write(cx))?;
         Pin::new(&mut self.io).poll_write(cx, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        let this = &mut *self;
+        if let Some(between) = &mut this.between {
+            ready!(between.at_flush(&mut this.io, cx))?;
+        }
+        Pin::new(&mut this.io).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
@@ -212,6 +235,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Strict<I> {
         cx: &mut Context<'_>,
         buffers: &[IoSlice<'_>],
     ) -> Poll<Result<usize>> {
+        ready!(self.before_write(cx))?;
         Pin::new(&mut self.io).poll_write_vectored(cx, buffers)
     }
 

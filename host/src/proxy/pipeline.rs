@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::{Request, Response, StatusCode};
 
 use super::error::ProxyError;
+use super::interim::Interim;
 use super::rewrite::Redirect;
 use super::secure;
 use super::snapshot::{Origin, Route, View};
@@ -243,6 +244,9 @@ pub(super) async fn forward(
         wish.ask(request.headers_mut());
     } else if let Some(mirror) = &route.mirror {
         request = mirror.copy(worker, request);
+    }
+    if let Some(interim) = exchange.request.extensions.get::<Interim>() {
+        interim.attend(&mut request);
     }
     let sending = Sending {
         worker,

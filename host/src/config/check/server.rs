@@ -262,6 +262,7 @@ impl Checker<'_> {
             pace: self.pace(table),
             trusted_proxies: trusted_proxies(file),
             http3: self.http3(table),
+            interim_responses: interim_responses(file),
             tls: file
                 .tls
                 .as_ref()
@@ -414,6 +415,11 @@ impl Checker<'_> {
             self.unique(addresses, address, position, &what);
         }
     }
+}
+
+fn interim_responses(file: &ListenFile) -> bool {
+    file.interim_responses
+        .unwrap_or(default::DEFAULT_LISTEN_INTERIM_RESPONSES)
 }
 
 fn trusted_proxies(file: &ListenFile) -> Vec<ipnet::IpNet> {

@@ -1,5 +1,6 @@
 //! One request of an HTTP/3 connection, and its response.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -10,6 +11,7 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::BodyExt;
+use tokio::sync::mpsc;
 
 use super::body::RequestBody;
 use super::transport::{Sending, Stopped, Transport};
@@ -18,7 +20,7 @@ use crate::config::ListenerConfig;
 use crate::listener::accept::Handler;
 use crate::listener::activity::{Activity, InProgress};
 use crate::listener::connection::{head_limits, too_large};
-use crate::proxy::{ExchangeBody, Refusal};
+use crate::proxy::{ExchangeBody, Interim, Refusal};
 use crate::types::Peer;
 
 /// What the requests of a connection share.
@@ -36,6 +38,12 @@ pub(super) enum End {
     /// The client no longer wanted an answer, before it had all of it.
     TakenBack,
 }
+
+/// Most interim responses that wait for a client; what comes on top is dropped.
+const MOST_INTERIM: usize = 8;
+
+/// Interim responses to a request, where its client wants them.
+type Interims = Option<mpsc::Receiver<Response<()>>>;
 
 /// What belongs to a connection of HTTP/1, and has no place here (RFC 9114, 4.2).
 const CONNECTION_FIELDS: [HeaderName; 5] = [
@@ -75,16 +83,24 @@ pub(super) async fn run<H: Handler>(
         request.extensions_mut().insert(refusal);
     }
     let is_head = request.method() == Method::HEAD;
+    let interims = config
+        .interim_responses
+        .then(|| take_interims(&mut request));
     let request = request.map(|()| Arriving::Other(Box::new(body)));
-    let peer = Arc::clone(&shared.peer);
+    let handled = shared.handler.handle(request, Arc::clone(&shared.peer));
+    let handled = std::pin::pin!(handled);
     let response = tokio::select! {
-        response = shared.handler.handle(request, peer) => response,
+        response = answer.after_interims(interims, handled, &mut progress) => response,
         _ = stopped => {
             answer.failure = Code::H3_REQUEST_CANCELLED;
             return End::TakenBack;
         }
     };
-    match answer.send(response, is_head, &mut progress).await {
+    let sent = match response {
+        Ok(response) => answer.send(response, is_head, &mut progress).await,
+        Err(error) => Err(error),
+    };
+    match sent {
         Ok(()) => End::Served,
         Err(Failure::Stream(StreamError::RemoteTerminate { .. })) => End::TakenBack,
         Err(error) => {
@@ -92,6 +108,20 @@ pub(super) async fn run<H: Handler>(
             End::Served
         }
     }
+}
+
+/// Has the interim responses to a request heard.
+fn take_interims(request: &mut Request<()>) -> mpsc::Receiver<Response<()>> {
+    let (sender, interims) = mpsc::channel(MOST_INTERIM);
+    let interim = Interim::new(move |status, headers| {
+        let mut head = Response::new(());
+        *head.status_mut() = status;
+        *head.headers_mut() = headers;
+        // Full, or nobody wants it any more.
+        let _ = sender.try_send(head);
+    });
+    request.extensions_mut().insert(interim);
+    interims
 }
 
 /// Why a request is not served, as far as it is not the pipeline that finds out.
@@ -131,6 +161,40 @@ impl Answer {
             failure: Code::H3_INTERNAL_ERROR,
             whole: false,
         }
+    }
+
+    /// Waits for the response, and sends the interim ones that come before it.
+    async fn after_interims(
+        &mut self,
+        interims: Interims,
+        mut handled: Pin<&mut impl Future<Output = Response<ExchangeBody>>>,
+        progress: &mut InProgress,
+    ) -> Result<Response<ExchangeBody>, Failure> {
+        let Some(mut interims) = interims else {
+            return Ok(handled.await);
+        };
+        let response = loop {
+            tokio::select! {
+                Some(head) = interims.recv() => self.send_interim(head, progress).await?,
+                response = &mut handled => break response,
+            }
+        };
+        // What came together with the response goes before it.
+        while let Ok(head) = interims.try_recv() {
+            self.send_interim(head, progress).await?;
+        }
+        Ok(response)
+    }
+
+    async fn send_interim(
+        &mut self,
+        head: Response<()>,
+        progress: &mut InProgress,
+    ) -> Result<(), StreamError> {
+        progress.part(true);
+        self.stream.send_response(head).await?;
+        progress.part(false);
+        Ok(())
     }
 
     async fn send(
