@@ -1,4 +1,4 @@
-//! HTTP/3, spoken with quinn and h3, and by hand.
+//! HTTP/3, spoken with quinn and h3, by hand, and with `aioquic`, which is not ours.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -8,6 +8,8 @@ mod client;
 mod frames;
 #[path = "http3/life.rs"]
 mod life;
+#[path = "http3/peer.rs"]
+mod peer;
 
 use bytes::Bytes;
 use client::{Client, HOST, answer, dial, request};

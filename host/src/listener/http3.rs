@@ -7,6 +7,7 @@
 mod body;
 mod exchange;
 mod frames;
+mod section;
 mod transport;
 mod udp;
 

@@ -2,26 +2,36 @@
 //!
 //! The library keeps what it reads until a frame is whole, however long its sender says that it is, and reads on before it
 //! has looked at what it has. So the borders are found here: it gets the head of a frame and then its payload, a frame that
-//! it would have to keep is short, and one that means nothing to it is left out.
+//! it would have to keep is short, and one that means nothing to it is left out. The head of a request is looked at as well.
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use smallvec::SmallVec;
+
+use super::section;
 
 /// A stream of one direction that carries frames (RFC 9114, 6.2.1).
 const CONTROL_STREAM: u64 = 0;
 const DATA: u64 = 0;
+const HEADERS: u64 = 1;
 /// Above this, no frame has a meaning to us.
 const LAST_KNOWN: u64 = 0x0d;
 
-/// A frame is longer than it may be.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct TooLong;
+/// Why a stream is not read on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// A frame is longer than it may be.
+    TooLong,
+    /// The head of a request is malformed.
+    Malformed,
+}
 
 /// Where a stream is among its frames.
 pub(super) struct Frames {
     state: State,
     /// Longest frame but data, whose payload need not be kept.
     max_length: u64,
+    /// Whether the head of a request is yet to come.
+    awaits_head: bool,
 }
 
 enum State {
@@ -31,6 +41,8 @@ enum State {
     Head(Start),
     /// In the payload of a frame that is passed on.
     Payload(u64),
+    /// In the head of a request, of which this came: it is passed on as a whole.
+    Section(u64, BytesMut),
     /// In the payload of one that is not.
     Ignored(u64),
     /// In a stream that has no frames.
@@ -42,27 +54,33 @@ type Start = SmallVec<[u8; 16]>;
 impl Frames {
     /// Of a stream that a request comes on.
     pub(super) fn of_request(max_length: u64) -> Self {
-        let state = State::Head(Start::new());
-        Self { state, max_length }
+        Self {
+            state: State::Head(Start::new()),
+            max_length,
+            awaits_head: true,
+        }
     }
 
     /// Of a stream of one direction.
     pub(super) fn of_one_direction(max_length: u64) -> Self {
-        let state = State::Purpose(Start::new());
-        Self { state, max_length }
+        Self {
+            state: State::Purpose(Start::new()),
+            max_length,
+            awaits_head: false,
+        }
     }
 
     /// Whether the stream may end here.
     pub(super) fn is_between(&self) -> bool {
         match &self.state {
             State::Head(start) => start.is_empty(),
-            State::Payload(_) | State::Ignored(_) => false,
+            State::Payload(_) | State::Section(..) | State::Ignored(_) => false,
             State::Purpose(_) | State::Raw => true,
         }
     }
 
     /// What is to be passed on next of what came. Nothing when more must come first.
-    pub(super) fn next(&mut self, input: &mut Bytes) -> Result<Option<Bytes>, TooLong> {
+    pub(super) fn next(&mut self, input: &mut Bytes) -> Result<Option<Bytes>, Refusal> {
         while !input.is_empty() {
             match &mut self.state {
                 State::Raw => return Ok(Some(std::mem::take(input))),
@@ -70,6 +88,25 @@ impl Frames {
                     let piece = take(input, left);
                     self.end_of_payload();
                     return Ok(Some(piece));
+                }
+                State::Section(left, came) => {
+                    let piece = take(input, left);
+                    let section = match (came.is_empty(), *left) {
+                        // Most come in one piece.
+                        (true, 0) => piece,
+                        (_, left) => {
+                            came.extend_from_slice(&piece);
+                            if left > 0 {
+                                continue;
+                            }
+                            came.split().freeze()
+                        }
+                    };
+                    self.state = State::Head(Start::new());
+                    return match section::check(&section) {
+                        Ok(()) => Ok(Some(section)),
+                        Err(section::Malformed) => Err(Refusal::Malformed),
+                    };
                 }
                 State::Ignored(left) => {
                     take(input, left);
@@ -103,13 +140,15 @@ impl Frames {
     }
 
     /// The head of a frame has come. Whether the frame is passed on.
-    fn begin(&mut self, kind: u64, length: u64) -> Result<bool, TooLong> {
+    fn begin(&mut self, kind: u64, length: u64) -> Result<bool, Refusal> {
         // The library takes data without bytes for the end of all data.
         let passed = kind <= LAST_KNOWN && (kind != DATA || length > 0);
         if passed && kind != DATA && length > self.max_length {
-            return Err(TooLong);
+            return Err(Refusal::TooLong);
         }
+        let is_head = kind == HEADERS && std::mem::take(&mut self.awaits_head);
         self.state = match passed {
+            true if is_head && length > 0 => State::Section(length, BytesMut::new()),
             true => State::Payload(length),
             false => State::Ignored(length),
         };
@@ -152,7 +191,7 @@ mod tests {
         mut frames: Frames,
         stream: &[u8],
         size: usize,
-    ) -> Result<(Vec<Bytes>, bool), TooLong> {
+    ) -> Result<(Vec<Bytes>, bool), Refusal> {
         let mut pieces = Vec::new();
         for part in stream.chunks(size) {
             let mut input = Bytes::copy_from_slice(part);
@@ -188,6 +227,22 @@ mod tests {
         let (pieces, may_end) = passed(Frames::of_request(10), &stream, 100).unwrap();
         assert_eq!(pieces, [&[1, 2][..], &[7, 8], &[0, 3], &[1, 2, 3]]);
         assert!(may_end);
+        // A head as a whole, however it comes, and trailers as they come.
+        let stream = [1, 4, 0, 0, 0xd1, 0xc1, 1, 2, 0, 0xd1];
+        for size in 1..=stream.len() {
+            let (pieces, _) = passed(Frames::of_request(10), &stream, size).unwrap();
+            assert_eq!(pieces[1], [0, 0, 0xd1, 0xc1][..], "{size}");
+            assert_eq!(pieces.concat(), stream, "{size}");
+        }
+    }
+
+    #[test]
+    fn a_malformed_head_is_not_passed_on() {
+        let stream = [1, 4, 0, 0, 0xc1, 0xc1, 0, 1, 9];
+        for size in 1..=stream.len() {
+            let refused = passed(Frames::of_request(10), &stream, size);
+            assert_eq!(refused, Err(Refusal::Malformed), "{size}");
+        }
     }
 
     #[test]
@@ -204,8 +259,8 @@ mod tests {
     #[test]
     fn only_data_may_be_long() {
         let of = |stream: &[u8]| passed(Frames::of_request(10), stream, 100);
-        assert_eq!(of(&[1, 11]), Err(TooLong));
-        assert_eq!(of(&[4, 0x40, 11]), Err(TooLong));
+        assert_eq!(of(&[1, 11]), Err(Refusal::TooLong));
+        assert_eq!(of(&[4, 0x40, 11]), Err(Refusal::TooLong));
         assert!(of(&[1, 10]).is_ok());
         assert!(of(&[0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]).is_ok());
         assert!(of(&[0x21, 0x7f, 0xff]).is_ok(), "it is not kept");
@@ -232,7 +287,7 @@ mod tests {
             passed(Frames::of_one_direction(10), stream, 100).map(|it| it.0.concat())
         };
         assert_eq!(of(&[0, 0x21, 1, 9, 4, 0]), Ok(vec![0, 4, 0]));
-        assert_eq!(of(&[0, 4, 11]), Err(TooLong));
+        assert_eq!(of(&[0, 4, 11]), Err(Refusal::TooLong));
         assert_eq!(
             of(&[2, 0x21, 1, 9]),
             Ok(vec![2, 0x21, 1, 9]),

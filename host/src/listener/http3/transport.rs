@@ -17,7 +17,7 @@ use quinn::{ConnectionError, ReadError, StoppedError, VarInt, WriteError};
 use tokio::io::ReadBuf;
 use tokio::sync::mpsc;
 
-use super::frames::Frames;
+use super::frames::{Frames, Refusal};
 
 /// Read at once.
 const READ: usize = 8 << 10;
@@ -279,6 +279,8 @@ pub(super) struct Receiving {
     /// What came and was not passed on.
     pending: Bytes,
     ended: bool,
+    /// Why we broke off.
+    refused: Option<Code>,
 }
 
 impl Receiving {
@@ -288,11 +290,13 @@ impl Receiving {
             frames,
             pending: Bytes::new(),
             ended: false,
+            refused: None,
         }
     }
 
     /// Breaks off, and says why.
     fn refuse(&mut self, code: Code) -> StreamErrorIncoming {
+        self.refused = Some(code);
         quic::RecvStream::stop_sending(self, code.value());
         terminated(code.value())
     }
@@ -310,7 +314,13 @@ impl quic::RecvStream for Receiving {
                 Ok(Some(piece)) => return Poll::Ready(Ok(Some(piece))),
                 Ok(None) if self.ended => return Poll::Ready(Ok(None)),
                 Ok(None) => {}
-                Err(_) => return Poll::Ready(Err(self.refuse(Code::H3_EXCESSIVE_LOAD))),
+                Err(refusal) => {
+                    let code = match refusal {
+                        Refusal::TooLong => Code::H3_EXCESSIVE_LOAD,
+                        Refusal::Malformed => Code::H3_MESSAGE_ERROR,
+                    };
+                    return Poll::Ready(Err(self.refuse(code)));
+                }
             }
             let mut space = [MaybeUninit::uninit(); READ];
             let mut buffer = ReadBuf::uninit(&mut space);
@@ -388,7 +398,11 @@ impl quic::RecvStream for Both {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Option<Bytes>, StreamErrorIncoming>> {
-        self.receiving.poll_data(cx)
+        let polled = self.receiving.poll_data(cx);
+        if let Some(code) = self.receiving.refused {
+            quic::SendStream::reset(&mut self.sending, code.value());
+        }
+        polled
     }
 
     fn stop_sending(&mut self, code: u64) {
