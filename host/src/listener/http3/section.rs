@@ -25,7 +25,7 @@ const NAMES: [(&[u8], &[u8], u8); 5] = [
     (b":protocol", b"\xb9\x5d\x87\x49\xc8\x7a\x3f", PROTOCOL),
 ];
 /// How a colon begins in Huffman's code: seven bits.
-const COLON: u8 = 0b1011_100;
+const COLON: u8 = 0b101_1100;
 
 /// Looks at a whole encoded field section (RFC 9204, 4.5). What is wrong with the encoding itself, the library finds.
 ///
