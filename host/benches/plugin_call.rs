@@ -304,10 +304,10 @@ fn run_now<F: Future>(future: F) -> F::Output {
 }
 
 fn services(config: &Config, clock: &Clock) -> Services {
-    let keys = Keys::build(&config.keys, &config.consumers);
+    let keys = Keys::build(&config.keys, &config.consumers, clock);
     Services {
         remote: None,
-        identities: Arc::new(People(Consumers::build(&config.consumers))),
+        identities: Arc::new(People(Consumers::build(&config.consumers, clock))),
         keys: Arc::new(Ring(keys.expect("the keys are right"))),
         counters: Arc::new(Limits(state::Limits::new(1000), clock.clone())),
         stores: Arc::new(NoStore),
@@ -339,7 +339,7 @@ impl KeyRing for Ring {
         &self,
         key: KeyName<'_>,
         id: Option<&str>,
-        algorithm: Option<Algorithm>,
+        algorithm: Algorithm,
         message: &[u8],
         signature: &[u8],
     ) -> Verified {
@@ -347,7 +347,6 @@ impl KeyRing for Ring {
             KeyName::Set(name) => KeyRef::Set(name),
             KeyName::Issuer(issuer) => KeyRef::Issuer(issuer),
         };
-        let algorithm = algorithm.expect("the benchmark's token has one");
         match self.0.verify(key, id, algorithm, message, signature) {
             Verification::Valid => Verified::Valid,
             _ => Verified::BadSignature,

@@ -5,6 +5,7 @@ mod build;
 mod handover;
 mod inheritance;
 mod inspect;
+mod key_sets;
 mod listeners;
 mod reload;
 mod remote;

@@ -1,11 +1,14 @@
 //! The command line: one file for each subcommand.
 
 mod check;
+mod consumers;
 mod drill;
 mod explain;
+mod key;
 mod routes;
 mod run;
 mod table;
+mod token;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -38,6 +41,13 @@ enum Command {
     Routes(ConfigArgs),
     /// Say which route, plugins and upstream a request would meet, and why no other route.
     Explain(explain::Request),
+    /// Print the table of consumers and their credentials, without what is secret.
+    Consumers(ConfigArgs),
+    /// Make API keys.
+    #[command(subcommand)]
+    Key(key::Command),
+    /// Print a token (JWT) of a consumer whose secret the configuration knows, for development.
+    Token(token::Request),
     /// Hold requests of a running gateway, or let them fail, for some minutes; `allow-drills` must allow it.
     Drill(drill::Request),
 }
@@ -59,6 +69,9 @@ pub fn main() -> ExitCode {
         (Some(Command::Check(args)), None) => check::check(&args.config),
         (Some(Command::Routes(args)), None) => routes::routes(&args.config),
         (Some(Command::Explain(request)), None) => explain::explain(&request),
+        (Some(Command::Consumers(args)), None) => consumers::consumers(&args.config),
+        (Some(Command::Key(command)), None) => key::key(&command),
+        (Some(Command::Token(request)), None) => token::token(&request),
         (Some(Command::Drill(request)), None) => drill::drill(&request),
         (Some(_), Some(_)) => fail(
             EXIT_CONFIG,

@@ -3,11 +3,12 @@
 //! Secrets stay here. API keys are kept only as digests, and nothing hands out key material.
 
 mod consumers;
+mod jwks;
 mod keys;
 mod verifier;
 
 pub use consumers::Consumers;
-pub use keys::{KeyError, KeyRef, Keys, Verification};
+pub use keys::{FetchedKeys, KeyError, KeyRef, Keys, Verification};
 
 /// SHA-256 digest.
 #[must_use]

@@ -1,5 +1,6 @@
 //! Small shared types: who asks, who is asked, under which names.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
@@ -16,6 +17,8 @@ pub struct Consumer {
     pub groups: Vec<Arc<str>>,
     /// The operator's own identifier.
     pub custom_id: Option<Arc<str>>,
+    /// What else plugins may want to know.
+    pub metadata: BTreeMap<Arc<str>, Arc<str>>,
     /// What its requests tell the upstream: made once, when the configuration is loaded.
     pub headers: Vec<(http::HeaderName, http::HeaderValue)>,
 }
@@ -46,8 +49,16 @@ impl Consumer {
             tier,
             groups,
             custom_id,
+            metadata: BTreeMap::new(),
             headers,
         }
+    }
+
+    /// With what else plugins may want to know.
+    #[must_use]
+    pub fn with_metadata(mut self, metadata: BTreeMap<Arc<str>, Arc<str>>) -> Self {
+        self.metadata = metadata;
+        self
     }
 }
 
@@ -56,8 +67,10 @@ impl Consumer {
 pub struct Identity {
     /// Who it is.
     pub consumer: Arc<Consumer>,
-    /// Identifies the credential without revealing it.
+    /// Identifies the credential without revealing it; empty where there is none.
     pub credential_id: Arc<str>,
+    /// Whether the consumer stands for strangers: nothing was presented.
+    pub anonymous: bool,
 }
 
 /// Names a request in logs: random, or adopted from the client by a plugin.

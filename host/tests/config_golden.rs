@@ -197,7 +197,8 @@ fn included_files_and_secrets_are_among_the_sources() {
             "shop.ocsp",
             "shop.key",
             "public.pem",
-            "api.key"
+            "api.key",
+            "jwks.json"
         ]
     );
 }

@@ -1,11 +1,13 @@
 //! Typed configuration: reads a plugin's `config` table, and says where and what is wrong in words for the operator.
 
 mod error;
+mod moment;
 mod size;
 mod value;
 
 use std::time::Duration;
 
+pub use moment::optional_moment;
 use serde::de::{DeserializeOwned, Error};
 use serde::{Deserialize, Deserializer};
 pub use size::optional_size;

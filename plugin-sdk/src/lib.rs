@@ -58,6 +58,7 @@
 )]
 mod bindings;
 
+pub mod address;
 pub mod clock;
 pub mod config;
 mod edits;

@@ -248,6 +248,17 @@ impl Host {
         self
     }
 
+    /// Whether the exchange belongs to a consumer that stands for strangers.
+    pub fn is_anonymous(&self) -> bool {
+        with(|state| state.anonymous)
+    }
+
+    /// Sets a value of the metadata of whatever consumer the exchange belongs to.
+    pub fn metadata(&self, key: &str, value: &str) -> &Self {
+        with(|state| state.metadata.insert(key.to_owned(), value.to_owned()));
+        self
+    }
+
     /// Adds a key, bound to one algorithm; `accepts` says whether a signature over a message is right.
     pub fn key(
         &self,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::assembly::Assembly;
+use super::key_sets::{FetchedSets, KeySets};
 use super::remote::SharedState;
 use super::services::{self, State};
 use crate::clock::Clock;
@@ -32,6 +33,7 @@ pub(super) struct Builder {
     pub(super) workers: usize,
     pub(super) dns: Arc<Dns>,
     pub(super) discoveries: Discoveries,
+    key_sets: KeySets,
     /// Where they are allowed.
     pub(super) drills: Option<Arc<Drills>>,
     codes: Mutex<HashMap<PathBuf, Code>>,
@@ -42,7 +44,14 @@ pub(super) struct Generation {
     pub(super) config: Arc<Config>,
     pub(super) services: Services,
     pub(super) snapshot: Arc<Snapshot>,
-    pub(super) sources: Prepared,
+    pub(super) sources: Sources,
+}
+
+/// Where others know what a configuration does not say.
+#[derive(Clone, Default)]
+pub(super) struct Sources {
+    targets: Prepared,
+    keys: FetchedSets,
 }
 
 impl Builder {
@@ -62,6 +71,7 @@ impl Builder {
             let redis = Redis::new(config, workers, &metrics.state());
             Arc::new(SharedState::new(redis, Arc::clone(&state)))
         });
+        let key_sets = KeySets::new(Arc::clone(&dns));
         let discoveries = Discoveries::new(Arc::clone(&dns), clock.clone(), Arc::clone(&metrics));
         Self {
             engine,
@@ -73,6 +83,7 @@ impl Builder {
             workers,
             dns,
             discoveries,
+            key_sets,
             drills,
             codes: Mutex::default(),
         }
@@ -84,8 +95,10 @@ impl Builder {
         config: Config,
         previous: Option<&Generation>,
     ) -> Result<Generation, Problems> {
-        let sources = self.discoveries.prepare(&config.upstreams).await;
-        self.build(config, sources, previous).await
+        let targets = self.discoveries.prepare(&config.upstreams);
+        let (targets, keys) = tokio::join!(targets, self.key_sets.prepare(&config.key_sets));
+        self.build(config, Sources { targets, keys }, previous)
+            .await
     }
 
     /// Makes a snapshot of a configuration, with the targets that `sources` know. Code and connections that `previous` has
@@ -93,13 +106,13 @@ impl Builder {
     pub(super) async fn build(
         &self,
         config: Config,
-        sources: Prepared,
+        sources: Sources,
         previous: Option<&Generation>,
     ) -> Result<Generation, Problems> {
         let config = Arc::new(config);
         let mut problems = Vec::new();
         let router = router(&config, &mut problems);
-        let keys = keys(&config, &mut problems);
+        let keys = keys(&config, &sources.keys, &self.clock, &mut problems);
         let Some(keys) = keys else {
             return Err(Problems::new(problems, &config.texts));
         };
@@ -131,7 +144,7 @@ impl Builder {
         let before = previous.map(|generation| &generation.snapshot);
         let kept = before.map(|snapshot| &*snapshot.upstreams);
         let upstreams = Arc::new(Upstreams::new(
-            &sources.fill(&config.upstreams),
+            &sources.targets.fill(&config.upstreams),
             kept,
             self.workers,
             &self.clock,
@@ -196,7 +209,8 @@ impl Builder {
     /// Brings metrics and discovery in line with the generation that serves from now on.
     pub(super) fn published(&self, generation: &Generation, previous: Option<&Generation>) {
         self.discoveries
-            .publish(&generation.sources, &generation.snapshot.upstreams);
+            .publish(&generation.sources.targets, &generation.snapshot.upstreams);
+        self.key_sets.publish(&generation.sources.keys);
         self.metrics
             .set_config_generation(generation.snapshot.generation);
         for plugin in &generation.snapshot.plugins {
@@ -328,8 +342,14 @@ pub(super) fn router(config: &Config, problems: &mut Vec<Problem>) -> Option<Rou
     None
 }
 
-fn keys(config: &Config, problems: &mut Vec<Problem>) -> Option<Keys> {
-    match Keys::build(&config.keys, &config.consumers) {
+fn keys(
+    config: &Config,
+    fetched: &FetchedSets,
+    clock: &Clock,
+    problems: &mut Vec<Problem>,
+) -> Option<Keys> {
+    let keys = Keys::build(&config.keys, &config.consumers, clock);
+    match keys.and_then(|keys| keys.with_sets(&config.key_sets, fetched.keys())) {
         Ok(keys) => {
             for warning in keys.warnings() {
                 tracing::warn!(key = %warning.position.key, "{}", warning.message);

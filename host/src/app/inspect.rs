@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use super::build::Sources;
 use super::{StartError, build, builder, control_runtime};
 use crate::config::{Config, Problems};
 use crate::proxy::Snapshot;
 use crate::router::Router;
 use crate::telemetry::Metrics;
-use crate::upstream::discovery::Prepared;
 
 /// A configuration, and what would serve it.
 pub struct Inspection {
@@ -25,7 +25,7 @@ pub fn inspect(config: Config) -> Result<Inspection, StartError> {
     let control = control_runtime()?;
     let (builder, _) = builder(&config, Arc::new(Metrics::new()), control.handle())?;
     // Nobody is asked for targets: a check must not depend on who is there.
-    let generation = control.block_on(builder.build(config, Prepared::default(), None));
+    let generation = control.block_on(builder.build(config, Sources::default(), None));
     let generation = generation.map_err(StartError::Config)?;
     Ok(Inspection {
         config: generation.config,

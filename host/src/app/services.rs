@@ -28,7 +28,7 @@ pub(super) fn services(
     clock: &Clock,
 ) -> Services {
     Services {
-        identities: Arc::new(People(Consumers::build(&config.consumers))),
+        identities: Arc::new(People(Consumers::build(&config.consumers, clock))),
         keys: Arc::new(Ring(keys)),
         counters: Arc::clone(state) as Arc<dyn Counters>,
         stores: Arc::clone(state) as Arc<dyn Stores>,
@@ -61,13 +61,10 @@ impl KeyRing for Ring {
         &self,
         key: KeyName<'_>,
         id: Option<&str>,
-        algorithm: Option<Algorithm>,
+        algorithm: Algorithm,
         message: &[u8],
         signature: &[u8],
     ) -> Verified {
-        let Some(algorithm) = algorithm else {
-            return Verified::AlgorithmNotAllowed;
-        };
         let key = match key {
             KeyName::Set(name) => KeyRef::Set(name),
             KeyName::Issuer(issuer) => KeyRef::Issuer(issuer),

@@ -8,6 +8,8 @@ mod consumer;
 mod discovery;
 mod fallback;
 mod health;
+mod key_set;
+mod keys;
 mod origin;
 mod plugin;
 mod quantity;
@@ -20,7 +22,7 @@ mod tls;
 mod upstream;
 mod upstream_tls;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -74,6 +76,7 @@ pub(super) fn check(
         tiers: checker.tiers(&tables.tiers),
         importances: importances(&tables.tiers),
         keys: checker.keys(&tables.keys),
+        key_sets: checker.key_sets(&tables.keys),
         routes: checker.routes(&tables.routes),
         admin,
         engine,
@@ -203,15 +206,18 @@ impl Checker<'_> {
             "consumer" => &self.names.consumers,
             _ => &self.names.tiers,
         };
-        if !known.iter().any(|known| **known == **name.get_ref()) {
-            let hint = suggest::hint(
-                name.get_ref(),
-                &format!("{kind}s"),
-                known.iter().map(|known| &**known),
-            );
-            let message = format!("there is no `[{kind}.{}]`", name.get_ref().escape_debug());
-            self.report.at(&place.at(name), message, Some(hint));
+        let found = known.iter().find(|known| ***known == **name.get_ref());
+        if let Some(found) = found {
+            // Shared: thousands of consumers may name the same tier.
+            return Arc::clone(found);
         }
+        let hint = suggest::hint(
+            name.get_ref(),
+            &format!("{kind}s"),
+            known.iter().map(|known| &**known),
+        );
+        let message = format!("there is no `[{kind}.{}]`", name.get_ref().escape_debug());
+        self.report.at(&place.at(name), message, Some(hint));
         name.get_ref().as_str().into()
     }
 
@@ -244,12 +250,11 @@ impl Checker<'_> {
     }
 
     fn sources(&mut self) -> Vec<PathBuf> {
-        let mut sources: Vec<PathBuf> = Vec::new();
-        for source in self.sources.drain(..) {
-            if !sources.contains(&source) {
-                sources.push(source);
-            }
-        }
-        sources
+        // Each consumer may have a file of its own.
+        let mut seen = BTreeSet::new();
+        self.sources
+            .drain(..)
+            .filter(|source| seen.insert(source.clone()))
+            .collect()
     }
 }

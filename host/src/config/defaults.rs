@@ -178,6 +178,9 @@ pub const DEFAULT_BUDGET_CHUNK_SIZE: usize = 256 << 10;
 /// `[plugin.NAME.budget] max-calls`
 pub const DEFAULT_BUDGET_MAX_CALLS: u32 = 10_000;
 
+/// `[keys.NAME] refresh`: how long a key that its issuer has withdrawn may still count.
+pub const DEFAULT_KEYS_REFRESH: Duration = Duration::from_secs(10 * 60);
+
 /// `[[route]] timeout`
 pub const DEFAULT_ROUTE_TIMEOUT: Duration = Duration::from_secs(60);
 /// `[[route]] tunnel-idle-timeout`: WebSockets that are in use ping more often than that.

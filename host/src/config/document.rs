@@ -13,8 +13,8 @@ use super::reference::describe;
 use super::resolved::Position;
 use super::text::Text;
 
-/// Far more than any configuration; guards against a path that names something endless.
-const MAX_FILE_BYTES: u64 = 16 << 20;
+/// More than a hundred thousand consumers need; guards against a path that names something endless.
+const MAX_FILE_BYTES: u64 = 64 << 20;
 
 /// The one version of the format that there is.
 const VERSION: &str = "1";

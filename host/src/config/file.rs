@@ -4,6 +4,7 @@
 //! `docs/operators.md` describes every key; a test compares the two.
 
 mod balance;
+mod consumer;
 mod discovery;
 mod resilience;
 mod route;
@@ -14,6 +15,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 pub(super) use balance::*;
+pub(super) use consumer::*;
 pub(super) use discovery::*;
 pub(super) use resilience::*;
 pub(super) use route::*;
@@ -21,12 +23,11 @@ pub(super) use state::*;
 pub(super) use target::*;
 
 use super::address::{Address, ListenWord, ModeText, Network, ServerNameText};
-use super::reference::{PublicKeyReference, SecretReference};
-use super::resilience::ImportanceWord;
-use super::units::{DurationText, LimitText, SizeText};
+use super::reference::SecretReference;
+use super::units::{DurationText, SizeText};
 use super::values::{
-    AccessFormat, AlgorithmWord, ClientAuthWord, EncodedWord, GrantWord, IsolationWord, LogFormat,
-    Name, OnFailureValue, ProtocolWord, ProxyProtocolWord, Share, TlsVersionWord,
+    AccessFormat, ClientAuthWord, EncodedWord, GrantWord, IsolationWord, LogFormat, OnFailureValue,
+    ProtocolWord, ProxyProtocolWord, Share, TlsVersionWord,
 };
 
 /// A value that knows where it stands.
@@ -318,70 +319,4 @@ pub(super) struct BudgetFile {
     pub(super) chunk_size: Field<SizeText>,
     /// Calls after which an instance is replaced.
     pub(super) max_calls: Field<u64>,
-}
-
-/// `[consumer.NAME]`
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub(super) struct ConsumerFile {
-    /// Which limits hold.
-    pub(super) tier: Field<String>,
-    /// Names of groups.
-    pub(super) groups: Option<Vec<Spanned<String>>>,
-    /// The operator's own identifier.
-    pub(super) custom_id: Field<String>,
-    /// Tokens that the consumer's issuer signs.
-    #[serde(default)]
-    pub(super) jwt: Vec<Spanned<JwtFile>>,
-    /// Keys that the consumer presents.
-    #[serde(default)]
-    pub(super) api_key: Vec<Spanned<ApiKeyFile>>,
-}
-
-/// `[[consumer.NAME.jwt]]`
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub(super) struct JwtFile {
-    /// The `iss` claim.
-    pub(super) issuer: Field<String>,
-    /// The only algorithm that is accepted.
-    pub(super) algorithm: Field<AlgorithmWord>,
-    /// Where the shared secret is.
-    pub(super) secret: Field<SecretReference>,
-    /// The public key or where it is.
-    pub(super) public_key: Field<PublicKeyReference>,
-}
-
-/// `[[consumer.NAME.api-key]]`
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub(super) struct ApiKeyFile {
-    /// Identifies the key in logs and headers.
-    pub(super) name: Field<Name>,
-    /// Where the key is.
-    pub(super) key: Field<SecretReference>,
-}
-
-/// `[tier.NAME]`
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub(super) struct TierFile {
-    /// How much is allowed how often.
-    pub(super) limits: Field<Vec<LimitText>>,
-    /// How much its requests matter when not all can be served.
-    pub(super) importance: Option<ImportanceWord>,
-}
-
-/// `[keys.NAME]`
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub(super) struct KeysFile {
-    /// The only algorithm that is accepted.
-    pub(super) algorithm: Field<AlgorithmWord>,
-    /// `kid`, where tokens name one.
-    pub(super) id: Field<String>,
-    /// Where the shared secret is.
-    pub(super) secret: Field<SecretReference>,
-    /// The public key or where it is.
-    pub(super) public_key: Field<PublicKeyReference>,
 }

@@ -22,9 +22,10 @@ const TABLES: [&str; 10] = [
     "discovery",
     "redis",
 ];
-const STRUCTS: [&str; 7] = [
+const STRUCTS: [&str; 8] = [
     include_str!("file.rs"),
     include_str!("file/balance.rs"),
+    include_str!("file/consumer.rs"),
     include_str!("file/discovery.rs"),
     include_str!("file/route.rs"),
     include_str!("file/resilience.rs"),
@@ -438,6 +439,7 @@ fn of_budgets_and_routes() -> Vec<Row> {
     let route = "[[route]]";
     let mirror = "[route.mirror]";
     vec![
+        ("[keys.NAME]", "refresh", duration(DEFAULT_KEYS_REFRESH)),
         (budget, "cpu", duration(DEFAULT_BUDGET_CPU)),
         (budget, "wall", duration(DEFAULT_BUDGET_WALL)),
         (budget, "memory", size(DEFAULT_BUDGET_MEMORY)),

@@ -3,6 +3,7 @@
 //! The shape of the file is `config/file.rs`; that the two are free to differ is the point of having both.
 
 mod balance;
+mod consumer;
 mod discovery;
 mod health;
 mod limit;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use balance::*;
+pub use consumer::*;
 pub use discovery::*;
 pub use health::*;
 pub use limit::*;
@@ -27,7 +29,6 @@ pub use state::*;
 pub use target::*;
 
 use super::address::ListenAddress;
-use super::secret::Secret;
 use super::text::Texts;
 use super::tls::ListenTlsConfig;
 use crate::types::{EncodedInPath, Importance};
@@ -63,6 +64,8 @@ pub struct Config {
     pub importances: BTreeMap<Arc<str>, Importance>,
     /// `[keys.NAME]`
     pub keys: Vec<KeyConfig>,
+    /// `[keys.NAME]` with `jwks`
+    pub key_sets: Vec<KeySetConfig>,
     /// `[[route]]`, in the order of the file.
     pub routes: Vec<RouteConfig>,
     /// Every file that was read: the main one, included ones, and files that secrets came from.
@@ -358,60 +361,6 @@ pub struct BudgetConfig {
     pub max_calls: u32,
 }
 
-/// `[consumer.NAME]`
-#[derive(Debug, Clone)]
-pub struct ConsumerConfig {
-    /// `NAME`
-    pub name: Arc<str>,
-    /// An existing tier.
-    pub tier: Option<Arc<str>>,
-    /// Names of groups.
-    pub groups: Vec<Arc<str>>,
-    /// The operator's own identifier.
-    pub custom_id: Option<Arc<str>>,
-    /// `[[consumer.NAME.jwt]]`; issuers are unique over all consumers.
-    pub jwt: Vec<JwtCredentialConfig>,
-    /// `[[consumer.NAME.api-key]]`; keys are unique over all consumers.
-    pub api_keys: Vec<ApiKeyConfig>,
-}
-
-/// `[[consumer.NAME.jwt]]`
-#[derive(Debug, Clone)]
-pub struct JwtCredentialConfig {
-    /// The `iss` claim.
-    pub issuer: Arc<str>,
-    /// The only algorithm that is accepted.
-    pub algorithm: Algorithm,
-    /// Shared secret (HS*) or PEM public key.
-    pub key: Secret,
-    /// Where the key is named, for errors about its content.
-    pub position: Position,
-}
-
-/// `[[consumer.NAME.api-key]]`
-#[derive(Debug, Clone)]
-pub struct ApiKeyConfig {
-    /// Identifies the key in logs and headers. Default: consumer name and number, `mobile-app-1`.
-    pub id: Arc<str>,
-    /// The key.
-    pub key: Secret,
-}
-
-/// `[keys.NAME]`
-#[derive(Debug, Clone)]
-pub struct KeyConfig {
-    /// `NAME`
-    pub name: Arc<str>,
-    /// The only algorithm that is accepted.
-    pub algorithm: Algorithm,
-    /// `kid`, where tokens name one.
-    pub id: Option<Arc<str>>,
-    /// Shared secret (HS*) or PEM public key.
-    pub key: Secret,
-    /// Where the key is named, for errors about its content.
-    pub position: Position,
-}
-
 /// Signature algorithms that keys can be bound to (RFC 7518, 3.1; RFC 8037).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "the names are those of the RFC")]
@@ -427,7 +376,35 @@ pub enum Algorithm {
     PS512,
     ES256,
     ES384,
+    ES512,
     EdDSA,
+}
+
+impl Algorithm {
+    /// All of them.
+    pub const ALL: [Self; 13] = [
+        Self::HS256,
+        Self::HS384,
+        Self::HS512,
+        Self::RS256,
+        Self::RS384,
+        Self::RS512,
+        Self::PS256,
+        Self::PS384,
+        Self::PS512,
+        Self::ES256,
+        Self::ES384,
+        Self::ES512,
+        Self::EdDSA,
+    ];
+
+    /// By its name in the RFCs, with which `Debug` writes it too.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|algorithm| format!("{algorithm:?}") == name)
+    }
 }
 
 /// A protocol that a client may change to.

@@ -9,13 +9,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Keys whose values are secrets, unless they only say where the secret is.
-pub(super) const SECRET_KEYS: [&str; 6] = [
+pub(super) const SECRET_KEYS: [&str; 7] = [
     "secret",
     "key",
+    "hash",
     "api-key",
     "client-key",
-    "token",
     "password",
+    "token",
 ];
 
 /// One file as it was when it was read.

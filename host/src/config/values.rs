@@ -363,6 +363,7 @@ fn algorithm(text: &str) -> Result<Algorithm, Refusal> {
             ("PS512", Algorithm::PS512),
             ("ES256", Algorithm::ES256),
             ("ES384", Algorithm::ES384),
+            ("ES512", Algorithm::ES512),
             ("EdDSA", Algorithm::EdDSA),
         ],
     )

@@ -4,6 +4,7 @@
 //! aws-lc-rs itself rather than jsonwebtoken, whose verifiers parse the key again for every signature and cannot be
 //! shared between threads.
 
+use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::hmac;
 use aws_lc_rs::rsa;
 use aws_lc_rs::signature::{self, ParsedPublicKey, VerificationAlgorithm};
@@ -22,24 +23,35 @@ pub(super) enum Verifier {
 impl Verifier {
     /// Parses `key`, a shared secret or a PEM public key. The error is a sentence.
     pub(super) fn new(algorithm: Algorithm, key: &[u8]) -> Result<Self, String> {
-        let parameters: &'static dyn VerificationAlgorithm = match algorithm {
-            Algorithm::HS256 => return secret(algorithm, hmac::HMAC_SHA256, key),
-            Algorithm::HS384 => return secret(algorithm, hmac::HMAC_SHA384, key),
-            Algorithm::HS512 => return secret(algorithm, hmac::HMAC_SHA512, key),
-            Algorithm::RS256 => &signature::RSA_PKCS1_2048_8192_SHA256,
-            Algorithm::RS384 => &signature::RSA_PKCS1_2048_8192_SHA384,
-            Algorithm::RS512 => &signature::RSA_PKCS1_2048_8192_SHA512,
-            Algorithm::PS256 => &signature::RSA_PSS_2048_8192_SHA256,
-            Algorithm::PS384 => &signature::RSA_PSS_2048_8192_SHA384,
-            Algorithm::PS512 => &signature::RSA_PSS_2048_8192_SHA512,
-            Algorithm::ES256 => &signature::ECDSA_P256_SHA256_FIXED,
-            Algorithm::ES384 => &signature::ECDSA_P384_SHA384_FIXED,
-            Algorithm::EdDSA => &signature::ED25519,
+        match parameters(algorithm) {
+            Parameters::Secret(parameters) => secret(algorithm, parameters, key),
+            Parameters::Public(_) => Self::public(algorithm, &public_key(algorithm, key)?),
+        }
+    }
+
+    /// Parses a public key: a `SubjectPublicKeyInfo` or, of an elliptic curve, a point. The error is a sentence.
+    pub(super) fn public(algorithm: Algorithm, key: &[u8]) -> Result<Self, String> {
+        let Parameters::Public(parameters) = parameters(algorithm) else {
+            return Err(format!("{algorithm:?} needs a shared secret"));
         };
-        let der = public_key(algorithm, key)?;
-        ParsedPublicKey::new(parameters, der)
+        ParsedPublicKey::new(parameters, key)
             .map(Self::Public)
             .map_err(|_| "the key is damaged".into())
+    }
+
+    /// Parses an RSA public key: modulus and exponent, big-endian. The error is a sentence.
+    pub(super) fn rsa(
+        algorithm: Algorithm,
+        modulus: &[u8],
+        exponent: &[u8],
+    ) -> Result<Self, String> {
+        long_enough(modulus)?;
+        let components = signature::RsaPublicKeyComponents {
+            n: significant(modulus),
+            e: significant(exponent),
+        };
+        let der = components.as_der().map_err(|_| "the key is damaged")?;
+        Self::public(algorithm, der.as_ref())
     }
 
     /// Whether `signature` is that of `message`. Compares shared-secret signatures in constant time.
@@ -49,6 +61,30 @@ impl Verifier {
             Self::Public(key) => key.verify_sig(message, signature).is_ok(),
         }
     }
+}
+
+/// What an algorithm computes with.
+enum Parameters {
+    Secret(hmac::Algorithm),
+    Public(&'static dyn VerificationAlgorithm),
+}
+
+fn parameters(algorithm: Algorithm) -> Parameters {
+    Parameters::Public(match algorithm {
+        Algorithm::HS256 => return Parameters::Secret(hmac::HMAC_SHA256),
+        Algorithm::HS384 => return Parameters::Secret(hmac::HMAC_SHA384),
+        Algorithm::HS512 => return Parameters::Secret(hmac::HMAC_SHA512),
+        Algorithm::RS256 => &signature::RSA_PKCS1_2048_8192_SHA256,
+        Algorithm::RS384 => &signature::RSA_PKCS1_2048_8192_SHA384,
+        Algorithm::RS512 => &signature::RSA_PKCS1_2048_8192_SHA512,
+        Algorithm::PS256 => &signature::RSA_PSS_2048_8192_SHA256,
+        Algorithm::PS384 => &signature::RSA_PSS_2048_8192_SHA384,
+        Algorithm::PS512 => &signature::RSA_PSS_2048_8192_SHA512,
+        Algorithm::ES256 => &signature::ECDSA_P256_SHA256_FIXED,
+        Algorithm::ES384 => &signature::ECDSA_P384_SHA384_FIXED,
+        Algorithm::ES512 => &signature::ECDSA_P521_SHA512_FIXED,
+        Algorithm::EdDSA => &signature::ED25519,
+    })
 }
 
 /// The bytes that a shared secret must have at least (RFC 7518, 3.2), zero for public keys.
@@ -65,6 +101,7 @@ pub(super) fn min_secret_length(algorithm: Algorithm) -> usize {
         | Algorithm::PS512
         | Algorithm::ES256
         | Algorithm::ES384
+        | Algorithm::ES512
         | Algorithm::EdDSA => 0,
     }
 }
@@ -123,18 +160,29 @@ fn public_key(algorithm: Algorithm, key: &[u8]) -> Result<Vec<u8>, String> {
     if kind == "RSA" {
         let key =
             rsa::PublicKey::from_der(document.contents()).map_err(|_| "the key is damaged")?;
-        let modulus = key.modulus().big_endian_without_leading_zero();
-        let spare = modulus
-            .first()
-            .map_or(0, |byte| byte.leading_zeros() as usize);
-        let bits = modulus.len() * 8 - spare;
-        if bits < MIN_RSA_BITS {
-            return Err(format!(
-                "the RSA key has {bits} bits, at least {MIN_RSA_BITS} are needed"
-            ));
-        }
+        long_enough(key.modulus().big_endian_without_leading_zero())?;
     }
     Ok(document.into_contents())
+}
+
+fn long_enough(modulus: &[u8]) -> Result<(), String> {
+    let modulus = significant(modulus);
+    let spare = modulus
+        .first()
+        .map_or(0, |byte| byte.leading_zeros() as usize);
+    let bits = modulus.len() * 8 - spare;
+    if bits < MIN_RSA_BITS {
+        return Err(format!(
+            "the RSA key has {bits} bits, at least {MIN_RSA_BITS} are needed"
+        ));
+    }
+    Ok(())
+}
+
+/// A number without zeros in front.
+fn significant(number: &[u8]) -> &[u8] {
+    let zeros = number.iter().take_while(|byte| **byte == 0).count();
+    number.get(zeros..).unwrap_or_default()
 }
 
 fn expected_kind(algorithm: Algorithm) -> &'static str {
@@ -147,6 +195,7 @@ fn expected_kind(algorithm: Algorithm) -> &'static str {
         | Algorithm::PS512 => "RSA",
         Algorithm::ES256 => "EC P-256",
         Algorithm::ES384 => "EC P-384",
+        Algorithm::ES512 => "EC P-521",
         Algorithm::EdDSA => "Ed25519",
         Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512 => "shared secret",
     }

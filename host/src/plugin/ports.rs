@@ -44,12 +44,12 @@ pub enum Verified {
 
 /// Keys that never leave the host.
 pub trait KeyRing: Send + Sync {
-    /// Verifies a signature; `None` is an algorithm that no key can be bound to.
+    /// Verifies a signature.
     fn verify(
         &self,
         key: KeyName<'_>,
         id: Option<&str>,
-        algorithm: Option<Algorithm>,
+        algorithm: Algorithm,
         message: &[u8],
         signature: &[u8],
     ) -> Verified;

@@ -67,6 +67,7 @@ pub(super) fn exchange(clock: &Clock) -> Exchange {
         identity: Some(Identity {
             consumer: Arc::new(consumer),
             credential_id: "mobile-app".into(),
+            anonymous: false,
         }),
         notes: Vec::new(),
         held: Vec::new(),

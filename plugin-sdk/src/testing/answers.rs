@@ -19,7 +19,7 @@ pub(super) fn authenticate(
     if let Some(current) = state
         .current
         .as_ref()
-        .filter(|current| current.consumer.name != consumer)
+        .filter(|current| current.consumer.name != consumer && !state.anonymous)
     {
         return Err(format!(
             "the exchange already belongs to consumer {:?}",
@@ -36,6 +36,24 @@ pub(super) fn authenticate(
         consumer: found.consumer.clone(),
         credential_id: credential_id.to_owned(),
     });
+    state.anonymous = false;
+    Ok(())
+}
+
+pub(super) fn authenticate_anonymous(state: &mut State, consumer: &str) -> Result<(), String> {
+    let known = state
+        .consumers
+        .iter()
+        .find(|(_, found)| found.consumer.name == consumer);
+    let (_, found) =
+        known.ok_or_else(|| format!("consumer {consumer:?} is not in the configuration"))?;
+    if state.current.is_none() {
+        state.current = Some(Found {
+            consumer: found.consumer.clone(),
+            credential_id: String::new(),
+        });
+        state.anonymous = true;
+    }
     Ok(())
 }
 

@@ -105,8 +105,20 @@ pub(crate) mod identity {
         with(|state| answers::authenticate(state, consumer, credential_id))
     }
 
+    pub(crate) fn authenticate_anonymous(consumer: &str) -> Result<(), String> {
+        with(|state| answers::authenticate_anonymous(state, consumer))
+    }
+
     pub(crate) fn current() -> Option<Found> {
         with(|state| state.current.clone())
+    }
+
+    pub(crate) fn is_anonymous() -> bool {
+        with(|state| state.anonymous)
+    }
+
+    pub(crate) fn metadata(key: &str) -> Option<String> {
+        with(|state| state.metadata.get(key).cloned())
     }
 }
 

@@ -1,6 +1,7 @@
 //! The `config` table.
 
 use postern_plugin::header::editable_name;
+use postern_plugin::identity::Require;
 use serde::Deserialize;
 
 /// The name that most services use.
@@ -18,6 +19,10 @@ pub(crate) struct Config {
     pub(crate) hide_credentials: bool,
     /// What clients are told that the key is for.
     pub(crate) realm: Option<String>,
+    /// Whether there must be a key.
+    pub(crate) require: Option<Require>,
+    /// Whose the requests without a key are.
+    pub(crate) anonymous: Option<String>,
 }
 
 impl Default for Config {
@@ -27,6 +32,8 @@ impl Default for Config {
             query: Vec::new(),
             hide_credentials: true,
             realm: None,
+            require: None,
+            anonymous: None,
         }
     }
 }

@@ -7,34 +7,39 @@ mod refusal;
 mod tests;
 
 use config::Config;
-use postern_plugin::identity::{self, Credential};
+use postern_plugin::identity::{self, Absence, Credential};
 use postern_plugin::{Interest, Plugin, RequestEdits, RequestHead, RequestPhase, RequestVerdict};
 use refusal::Refusal;
 
-struct ApiKey(Config);
+struct ApiKey {
+    config: Config,
+    absence: Absence,
+}
 
 impl Plugin for ApiKey {
     type Config = Config;
 
     fn configure(config: Config) -> Result<Self, String> {
-        config.validate().map(ApiKey)
+        let config = config.validate()?;
+        let absence = Absence::new(config.require, config.anonymous.clone())?;
+        Ok(ApiKey { config, absence })
     }
 
     fn interest(&self) -> Interest {
-        Interest::new().request_headers(&self.0.header)
+        Interest::new().request_headers(&self.config.header)
     }
 }
 
 impl ApiKey {
     fn check(&self, head: &RequestHead) -> Result<RequestEdits, Refusal> {
-        let key = key::find(head, &self.0)?;
+        let key = key::find(head, &self.config)?;
         let found = identity::find(&Credential::ApiKey(key.into_owned()));
         let found = found.ok_or(Refusal::Invalid)?;
         identity::authenticate(&found.consumer.name, &found.credential_id)
             .map_err(|_| Refusal::Conflict)?;
         let edits = RequestEdits::new();
-        Ok(if self.0.hide_credentials {
-            key::hide(edits, head, &self.0)
+        Ok(if self.config.hide_credentials {
+            key::hide(edits, head, &self.config)
         } else {
             edits
         })
@@ -43,9 +48,11 @@ impl ApiKey {
 
 impl RequestPhase for ApiKey {
     fn on_request(&self, head: RequestHead) -> RequestVerdict {
-        self.check(&head)
-            .map_err(|refusal| refusal.reply(self.0.realm.as_deref()))
-            .into()
+        let reply = |refusal: Refusal| refusal.reply(self.config.realm.as_deref());
+        match self.check(&head) {
+            Err(Refusal::Missing) => self.absence.verdict(|| reply(Refusal::Missing)),
+            checked => checked.map_err(reply).into(),
+        }
     }
 }
 

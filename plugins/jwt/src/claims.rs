@@ -1,6 +1,7 @@
 //! The claims that a configuration needs, and what a verified token must say in them.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use crate::json::{self, Member};
 use crate::refusal::Refusal;
@@ -14,7 +15,9 @@ const EXP: usize = 1;
 const NBF: usize = 2;
 const IAT: usize = 3;
 const AUD: usize = 4;
-const REGISTERED: [&str; 5] = ["iss", "exp", "nbf", "iat", "aud"];
+const SUB: usize = 5;
+const JTI: usize = 6;
+const REGISTERED: [&str; 7] = ["iss", "exp", "nbf", "iat", "aud", "sub", "jti"];
 
 /// The names of the claims that are read.
 #[derive(Debug)]
@@ -40,6 +43,16 @@ pub(crate) struct Rules {
     pub(crate) leeway: f64,
     /// Seconds from issue, and from now, to expiry.
     pub(crate) maximum_lifetime: Option<f64>,
+    pub(crate) revoked: Revoked,
+}
+
+/// Tokens that count no more.
+#[derive(Debug, Default)]
+pub(crate) struct Revoked {
+    pub(crate) ids: BTreeSet<String>,
+    pub(crate) subjects: BTreeSet<String>,
+    /// Seconds since 1970.
+    pub(crate) issued_before: Option<f64>,
 }
 
 impl Names {
@@ -119,6 +132,7 @@ impl Rules {
                 return Err(Refusal::Claims("The token is valid for too long."));
             }
         }
+        self.revoked.check(claims)?;
         if !self.audience.is_empty() && !self.is_for_us(claims) {
             return Err(Refusal::Audience);
         }
@@ -145,6 +159,26 @@ impl Rules {
         match json::elements(json) {
             Some(names) => names.into_iter().any(is_ours),
             None => is_ours(json),
+        }
+    }
+}
+
+impl Revoked {
+    fn check(&self, claims: &Claims<'_>) -> Result<(), Refusal> {
+        let is_listed = |list: &BTreeSet<String>, claim: Claim| match claims.json(claim) {
+            // A claim that is no text could be another way to write one that is listed.
+            Some(json) if !list.is_empty() => {
+                json::string(json).is_none_or(|text| list.contains(&*text))
+            }
+            _ => false,
+        };
+        if is_listed(&self.ids, JTI) || is_listed(&self.subjects, SUB) {
+            return Err(Refusal::Revoked);
+        }
+        match (self.issued_before, claims.date(IAT)?) {
+            (None, _) => Ok(()),
+            (Some(moment), Some(issued)) if issued >= moment => Ok(()),
+            (Some(_), _) => Err(Refusal::Revoked),
         }
     }
 }

@@ -3,10 +3,11 @@
 mod check;
 mod list;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use postern_plugin::config::{duration, optional_duration};
+use postern_plugin::config::{duration, optional_duration, optional_moment};
+use postern_plugin::identity::Require;
 use serde::Deserialize;
 
 /// Clocks of machines that keep time differ by less; an expired token is of use for that much longer.
@@ -47,8 +48,31 @@ pub(crate) struct Config {
     /// How long a token may be valid at most.
     #[serde(deserialize_with = "optional_duration")]
     pub(crate) maximum_lifetime: Option<Duration>,
+    /// What the header must say in `typ`; none means that it is not looked at.
+    pub(crate) token_type: Option<String>,
+    /// Tokens that count no more, however right they are.
+    pub(crate) revoked: Revoked,
     /// Claims for the upstream, and the headers to tell them in.
     pub(crate) forward_claims: BTreeMap<String, String>,
+    /// Claims for later plugins.
+    pub(crate) note_claims: Vec<String>,
+    /// Whether there must be a token.
+    pub(crate) require: Option<Require>,
+    /// Whose the requests without a token are.
+    pub(crate) anonymous: Option<String>,
+}
+
+/// `[plugin.jwt] config.revoked`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Revoked {
+    /// Values of `jti`.
+    pub(crate) ids: BTreeSet<String>,
+    /// Values of `sub`.
+    pub(crate) subjects: BTreeSet<String>,
+    /// All tokens with an `iat` before this moment, or without one; milliseconds since 1970.
+    #[serde(deserialize_with = "optional_moment")]
+    pub(crate) issued_before: Option<u64>,
 }
 
 impl Default for Config {
@@ -67,7 +91,12 @@ impl Default for Config {
             require_exp: true,
             leeway: DEFAULT_LEEWAY,
             maximum_lifetime: None,
+            token_type: None,
+            revoked: Revoked::default(),
             forward_claims: BTreeMap::new(),
+            note_claims: Vec::new(),
+            require: None,
+            anonymous: None,
         }
     }
 }

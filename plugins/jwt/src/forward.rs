@@ -16,6 +16,18 @@ pub(crate) fn header_value(json: &str) -> Option<String> {
     is_plain(&value).then_some(value)
 }
 
+/// The values of a claim for a note, one a line: strings, numbers and booleans, alone or in an array. What cannot stand on
+/// a line is left out.
+pub(crate) fn lines(json: &str) -> String {
+    let elements = json::elements(json).unwrap_or_else(|| vec![json]);
+    let values = elements
+        .into_iter()
+        .filter(|element| !element.starts_with(['[', '{']) && *element != "null")
+        .filter_map(scalar)
+        .filter(|value| !value.chars().any(char::is_control));
+    values.collect::<Vec<_>>().join("\n")
+}
+
 fn list(json: &str) -> Option<String> {
     let elements = json::elements(json)?;
     if elements
@@ -65,7 +77,7 @@ fn is_plain(value: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::header_value;
+    use super::{header_value, lines};
 
     #[test]
     fn claims_become_values() {
@@ -88,6 +100,24 @@ mod tests {
         ];
         for (json, expected) in cases {
             assert_eq!(header_value(json).as_deref(), Some(expected), "{json}");
+        }
+    }
+
+    #[test]
+    fn claims_become_lines() {
+        let cases = [
+            (r#""read write""#, "read write"),
+            (r#"["read", "write",1,false ]"#, "read\nwrite\n1\nfalse"),
+            ("42", "42"),
+            ("[]", ""),
+            // No claim becomes two, or another one than it is.
+            (r#"["a\nadmin","b"]"#, "b"),
+            (r#""a\nadmin""#, ""),
+            (r#"["a",["admin"],{"admin":1},null]"#, "a"),
+            (r#"{"admin":true}"#, ""),
+        ];
+        for (json, expected) in cases {
+            assert_eq!(lines(json), expected, "{json}");
         }
     }
 

@@ -9,9 +9,14 @@ use crate::policy::Policy;
 use crate::refusal::Refusal;
 use crate::token::Token;
 
-/// Passes a token whose signature is right for the key; the gateway knows with which algorithm.
-pub(crate) fn verify(token: &Token<'_>, key: &Key) -> Result<(), Refusal> {
+/// Passes a token of the right type whose signature is right for the key; the gateway knows with which algorithm.
+pub(crate) fn verify(token: &Token<'_>, kind: Option<&str>, key: &Key) -> Result<(), Refusal> {
     let header = token.header()?;
+    if kind.is_some_and(|kind| !header.is_of_type(kind)) {
+        return Err(Refusal::Claims(
+            "The token is not of the type that is needed here.",
+        ));
+    }
     let key_id = header.key_id.as_deref();
     let verification = keys::verify(
         key,

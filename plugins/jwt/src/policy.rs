@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
-use postern_plugin::RequestEdits;
 use postern_plugin::keys::Key;
+use postern_plugin::{RequestEdits, exchange};
 
-use crate::claims::{Claim, Claims, Names, Rules};
+use crate::claims::{Claim, Claims, Names, Revoked, Rules};
 use crate::config::Config;
 use crate::forward;
 use crate::refusal::Refusal;
@@ -19,6 +19,8 @@ pub(crate) struct Policy {
     key_set: Option<Key>,
     consumer: Claim,
     forwarded: Vec<(Claim, String)>,
+    /// With the keys of their notes.
+    noted: Vec<(Claim, String)>,
 }
 
 impl Policy {
@@ -38,11 +40,21 @@ impl Policy {
             maximum_lifetime: config
                 .maximum_lifetime
                 .map(|lifetime| lifetime.as_secs_f64()),
+            revoked: Revoked {
+                ids: config.revoked.ids.clone(),
+                subjects: config.revoked.subjects.clone(),
+                issued_before: config.revoked.issued_before.map(|ms| ms as f64 / 1000.0),
+            },
         };
         let forwarded = config.forward_claims.iter();
         Policy {
             forwarded: forwarded
                 .map(|(claim, header)| (names.claim(claim), header.clone()))
+                .collect(),
+            noted: config
+                .note_claims
+                .iter()
+                .map(|name| (names.claim(name), format!("claim.{name}")))
                 .collect(),
             consumer: names.claim(config.consumer_claim()),
             key_set: config.key_set.clone().map(Key::KeySet),
@@ -80,5 +92,13 @@ impl Policy {
                 ))?;
                 Ok(edits.set(header, value))
             })
+    }
+
+    /// Leaves claims for later plugins. What an earlier plugin may have left under their names is replaced in any case.
+    pub(crate) fn note(&self, claims: &Claims<'_>) {
+        for (claim, key) in &self.noted {
+            let values = claims.json(*claim).map(forward::lines).unwrap_or_default();
+            exchange::set_note(key, values.as_bytes());
+        }
     }
 }

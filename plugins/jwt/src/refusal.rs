@@ -16,6 +16,8 @@ pub(crate) enum Refusal {
     Invalid,
     Expired,
     NotYetValid,
+    /// The operator has taken it back.
+    Revoked,
     /// For somebody else.
     Audience,
     /// A claim is missing or does not fit; the sentence says which kind of claim.
@@ -76,6 +78,7 @@ impl Refusal {
                 TOKEN,
                 "The token is not valid yet.",
             ),
+            Refusal::Revoked => (401, "token-revoked", TOKEN, "The token has been revoked."),
             Refusal::Audience => (
                 401,
                 "token-audience",

@@ -1,6 +1,6 @@
 //! A token taken apart (JWS in compact form, RFC 7515, 7.1), with nothing of it verified.
 //!
-//! Of the header only `alg` and `kid` are read. Keys that a token brings or points to (`jwk`, `jku`, `x5c`, `x5u`) are never
+//! Of the header only `alg`, `kid`, `crit` and `typ` are read. Keys that a token brings or points to (`jwk`, `jku`, `x5c`, `x5u`) are never
 //! looked at.
 
 use std::borrow::Cow;
@@ -18,10 +18,12 @@ const MAX_TOKEN_BYTES: usize = 8 * 1024;
 const ALG: usize = 0;
 const KID: usize = 1;
 const CRIT: usize = 2;
-const HEADER_MEMBERS: [Cow<'static, str>; 3] = [
+const TYP: usize = 3;
+const HEADER_MEMBERS: [Cow<'static, str>; 4] = [
     Cow::Borrowed("alg"),
     Cow::Borrowed("kid"),
     Cow::Borrowed("crit"),
+    Cow::Borrowed("typ"),
 ];
 
 /// A token, its parts decoded.
@@ -41,6 +43,24 @@ pub(crate) struct Header<'t> {
     pub(crate) algorithm: Algorithm,
     /// Which key of a key set.
     pub(crate) key_id: Option<Cow<'t, str>>,
+    /// What the token says that it is.
+    pub(crate) kind: Option<Cow<'t, str>>,
+}
+
+impl Header<'_> {
+    /// Whether the token is of a type (RFC 7515, 4.1.9; RFC 8725, 3.11): case does not matter, and `application/` may be left out.
+    pub(crate) fn is_of_type(&self, wanted: &str) -> bool {
+        let kind = self.kind.as_deref().unwrap_or_default();
+        short(kind).eq_ignore_ascii_case(short(wanted))
+    }
+}
+
+fn short(media_type: &str) -> &str {
+    const APPLICATION: &str = "application/";
+    match media_type.split_at_checked(APPLICATION.len()) {
+        Some((before, rest)) if before.eq_ignore_ascii_case(APPLICATION) => rest,
+        _ => media_type,
+    }
 }
 
 impl<'t> Token<'t> {
@@ -74,7 +94,12 @@ impl<'t> Token<'t> {
         };
         // `none` is no algorithm. The same answer as for one that does not belong to the key.
         let algorithm = Algorithm::from_jose(&alg).ok_or(Refusal::Invalid)?;
-        Ok(Header { algorithm, key_id })
+        let kind = members[TYP].and_then(json::string);
+        Ok(Header {
+            algorithm,
+            key_id,
+            kind,
+        })
     }
 }
 
@@ -216,6 +241,33 @@ mod tests {
         ];
         for json in bad {
             assert_eq!(header(json), Err(Refusal::Malformed), "{json}");
+        }
+    }
+
+    #[test]
+    fn types_are_compared_without_case_and_prefix() {
+        let is_of_type = |json: &str, wanted| {
+            let text = format!("{}.{}.c2ln", encode(json), encode("{}"));
+            let token = Token::parse(&text).expect("has the form of a token");
+            token.header().expect("is understood").is_of_type(wanted)
+        };
+        for (json, wanted, expected) in [
+            (r#"{"alg":"HS256","typ":"at+jwt"}"#, "at+jwt", true),
+            (
+                r#"{"alg":"HS256","typ":"AT+JWT"}"#,
+                "application/at+jwt",
+                true,
+            ),
+            (
+                r#"{"alg":"HS256","typ":"application/at+jwt"}"#,
+                "at+jwt",
+                true,
+            ),
+            (r#"{"alg":"HS256","typ":"JWT"}"#, "at+jwt", false),
+            (r#"{"alg":"HS256","typ":7}"#, "at+jwt", false),
+            (r#"{"alg":"HS256"}"#, "at+jwt", false),
+        ] {
+            assert_eq!(is_of_type(json, wanted), expected, "{json} {wanted}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! `[consumer.NAME]` with its credentials, `[tier.NAME]`, `[keys.NAME]`.
+//! `[consumer.NAME]` with its credentials, `[tier.NAME]`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,38 +6,37 @@ use std::sync::Arc;
 use toml::Spanned;
 
 use super::Checker;
+use super::keys::KeyFields;
+use crate::config::KeyDigest;
+use crate::config::credential::Expiry;
 use crate::config::entry::{Entry, Place};
-use crate::config::file::{ApiKeyFile, ConsumerFile, Field, JwtFile, KeysFile, TierFile};
-use crate::config::reference::{PublicKeyReference, Reference, SecretReference};
+use crate::config::file::{ApiKeyFile, ConsumerFile, Field, JwtFile, TierFile};
 use crate::config::resolved::{
-    Algorithm, ApiKeyConfig, ConsumerConfig, JwtCredentialConfig, KeyConfig, LimitConfig, Position,
+    ApiKeyConfig, ConsumerConfig, JwtCredentialConfig, LimitConfig, Position,
 };
-use crate::config::secret::Secret;
-use crate::config::values::AlgorithmWord;
 
 /// What the `limits` interface takes in one call.
 const MAX_LIMITS: usize = 8;
+/// All of them may be tried for one token.
+const MAX_KEYS_OF_ISSUER: usize = 4;
+/// Of one consumer: plugins may ask for all of it with every request.
+const MAX_METADATA: usize = 32;
+const MAX_METADATA_BYTES: usize = 1_024;
 
 /// What must differ over all consumers, and where it was first.
 #[derive(Default)]
 struct Seen {
-    issuers: BTreeMap<Arc<str>, Position>,
+    issuers: BTreeMap<Arc<str>, IssuerSeen>,
     key_ids: BTreeMap<Arc<str>, Position>,
-    keys: BTreeMap<Vec<u8>, Position>,
+    keys: BTreeMap<KeyDigest, Position>,
 }
 
-/// The keys of a table that name a key.
-struct KeyFields<'f> {
-    algorithm: &'f Field<AlgorithmWord>,
-    secret: &'f Field<SecretReference>,
-    public_key: &'f Field<PublicKeyReference>,
-}
-
-/// A key that fits its algorithm, and where it is named.
-struct Key {
-    algorithm: Algorithm,
-    secret: Secret,
-    position: Position,
+/// An issuer, which belongs to one consumer.
+struct IssuerSeen {
+    consumer: Arc<str>,
+    first: Position,
+    keys: usize,
+    key_ids: BTreeMap<Arc<str>, Position>,
 }
 
 impl Checker<'_> {
@@ -66,10 +65,11 @@ impl Checker<'_> {
                 .map(|group| self.not_empty(place, group))
                 .collect(),
             custom_id: file.custom_id.as_ref().map(|id| self.not_empty(place, id)),
+            metadata: self.metadata(place, &file.metadata),
             jwt: file
                 .jwt
                 .iter()
-                .filter_map(|jwt| self.jwt(place, jwt, seen))
+                .filter_map(|jwt| self.jwt(name, place, jwt, seen))
                 .collect(),
             api_keys: api_keys
                 .filter_map(|(index, key)| {
@@ -79,8 +79,36 @@ impl Checker<'_> {
         }
     }
 
+    fn metadata(
+        &mut self,
+        place: &Place<'_>,
+        metadata: &BTreeMap<Spanned<String>, Spanned<String>>,
+    ) -> BTreeMap<Arc<str>, Arc<str>> {
+        for (count, (key, value)) in metadata.iter().enumerate() {
+            if count == MAX_METADATA {
+                let message = format!("a consumer has at most {MAX_METADATA} metadata");
+                self.report.at(&place.at(key), message, None);
+            }
+            let length = value.get_ref().len();
+            if length > MAX_METADATA_BYTES {
+                let message = format!("at most {MAX_METADATA_BYTES} bytes, found {length}");
+                self.report.at(&place.at(value), message, None);
+            }
+        }
+        metadata
+            .iter()
+            .map(|(key, value)| {
+                (
+                    key.get_ref().as_str().into(),
+                    value.get_ref().as_str().into(),
+                )
+            })
+            .collect()
+    }
+
     fn jwt(
         &mut self,
+        consumer: &Arc<str>,
         place: &Place<'_>,
         table: &Spanned<JwtFile>,
         seen: &mut Seen,
@@ -89,18 +117,24 @@ impl Checker<'_> {
         let JwtFile {
             issuer,
             algorithm,
+            id,
             secret,
             public_key,
+            expires,
         } = table.get_ref();
+        let id = id
+            .as_ref()
+            .map(|id| (self.not_empty(place, id), place.at(id)));
         let issuer = self
             .required(place, &here, issuer, "issuer", "\"https://login.example\"")
             .map(|issuer| {
                 let text = self.not_empty(place, issuer);
-                self.unique(
+                self.one_consumer(
                     &mut seen.issuers,
-                    Arc::clone(&text),
+                    consumer,
+                    &text,
                     place.at(issuer),
-                    &format!("the issuer {text:?}"),
+                    id.clone(),
                 );
                 text
             });
@@ -116,9 +150,46 @@ impl Checker<'_> {
         Some(JwtCredentialConfig {
             issuer: issuer?,
             algorithm: key.algorithm,
+            id: id.map(|(id, _)| id),
             key: key.secret,
+            expires: moment(expires),
             position: key.position,
         })
+    }
+
+    /// Notes one more key of an issuer: it may have several, so that one can follow the other, but all of one consumer.
+    fn one_consumer(
+        &mut self,
+        issuers: &mut BTreeMap<Arc<str>, IssuerSeen>,
+        consumer: &Arc<str>,
+        issuer: &Arc<str>,
+        position: Position,
+        id: Option<(Arc<str>, Position)>,
+    ) {
+        let seen = issuers
+            .entry(Arc::clone(issuer))
+            .or_insert_with(|| IssuerSeen {
+                consumer: Arc::clone(consumer),
+                first: position.clone(),
+                keys: 0,
+                key_ids: BTreeMap::new(),
+            });
+        seen.keys += 1;
+        if seen.consumer != *consumer {
+            let first = self.report.place(&seen.first);
+            let message = format!("the issuer {issuer:?} belongs to another consumer");
+            let help = format!("it is that of \"{}\", at {first}", seen.consumer);
+            return self.report.at(&position, message, Some(help));
+        }
+        if seen.keys > MAX_KEYS_OF_ISSUER {
+            let message = format!("an issuer has at most {MAX_KEYS_OF_ISSUER} keys");
+            let help = "remove those that have expired".to_owned();
+            self.report.at(&position, message, Some(help));
+        }
+        if let Some((id, position)) = id {
+            let what = format!("the key id {id:?} of this issuer");
+            self.unique(&mut seen.key_ids, id, position, &what);
+        }
     }
 
     fn api_key(
@@ -129,7 +200,12 @@ impl Checker<'_> {
         seen: &mut Seen,
     ) -> Option<ApiKeyConfig> {
         let here = place.at(table);
-        let ApiKeyFile { name, key } = table.get_ref();
+        let ApiKeyFile {
+            name,
+            key,
+            hash,
+            expires,
+        } = table.get_ref();
         let id: Arc<str> = name
             .as_ref()
             .map_or_else(|| default_id.into(), |name| Arc::clone(&name.get_ref().0));
@@ -142,52 +218,35 @@ impl Checker<'_> {
             id_position,
             &format!("the key name \"{id}\""),
         );
-        let reference = self.required(place, &here, key, "key", "\"env:NAME\"")?;
-        let (position, key) = self.read(place, reference)?;
-        if !key.reveal().iter().all(u8::is_ascii_graphic) {
-            let message = "this API key can never be sent: a key has only visible ASCII characters";
-            self.report.at(&position, message, None);
-        }
-        self.unique(
-            &mut seen.keys,
-            key.reveal().to_vec(),
-            position,
-            "this API key",
-        );
-        Some(ApiKeyConfig { id, key })
-    }
-
-    pub(super) fn keys(&mut self, tables: &[Entry<'_, KeysFile>]) -> Vec<KeyConfig> {
-        tables
-            .iter()
-            .filter_map(|table| self.key_table(table))
-            .collect()
-    }
-
-    fn key_table(&mut self, table: &Entry<'_, KeysFile>) -> Option<KeyConfig> {
-        let Entry { name, file, place } = table;
-        let KeysFile {
-            algorithm,
+        let (position, digest) = match (key, hash) {
+            (Some(_), Some(hash)) => {
+                let message = "an API key has either a `key` or a `hash`";
+                self.report.at(&place.at(hash), message, None);
+                return None;
+            }
+            (None, Some(hash)) => (place.at(hash), hash.get_ref().0),
+            (key, None) if place.is_lost(&here, "hash") => {
+                let reference = key.as_ref()?;
+                self.read(place, reference);
+                return None;
+            }
+            (key, None) => {
+                let example = "\"env:NAME\"`, or a `hash`, which `postern key new` prints: `hash = \"sha256:...\"";
+                let reference = self.required(place, &here, key, "key", example)?;
+                let (position, key) = self.read(place, reference)?;
+                if !key.reveal().iter().all(u8::is_ascii_graphic) {
+                    let message =
+                        "this API key can never be sent: a key has only visible ASCII characters";
+                    self.report.at(&position, message, None);
+                }
+                (position, key.sha256())
+            }
+        };
+        self.unique(&mut seen.keys, digest, position, "this API key");
+        Some(ApiKeyConfig {
             id,
-            secret,
-            public_key,
-        } = file;
-        let id = id.as_ref().map(|id| self.not_empty(place, id));
-        let key = self.key(
-            place,
-            &place.here(),
-            &KeyFields {
-                algorithm,
-                secret,
-                public_key,
-            },
-        )?;
-        Some(KeyConfig {
-            name: Arc::clone(name),
-            algorithm: key.algorithm,
-            id,
-            key: key.secret,
-            position: key.position,
+            digest,
+            expires: moment(expires),
         })
     }
 
@@ -223,134 +282,8 @@ impl Checker<'_> {
             .map(|limit| limit.0)
             .collect()
     }
-
-    /// The key of a table: a secret for HS*, a public key for the others.
-    fn key(&mut self, place: &Place<'_>, here: &Position, fields: &KeyFields<'_>) -> Option<Key> {
-        let KeyFields {
-            algorithm,
-            secret,
-            public_key,
-        } = fields;
-        let algorithm = self
-            .required(place, here, algorithm, "algorithm", "\"RS256\"")
-            .map(|word| word.get_ref().0);
-        let kept = secret
-            .as_ref()
-            .and_then(|reference| self.read(place, reference));
-        let published = public_key
-            .as_ref()
-            .and_then(|reference| self.read(place, reference));
-        let algorithm = algorithm?;
-        let (position, secret) = match digest_bytes(algorithm) {
-            Some(least) => {
-                if !self.wrong_key(
-                    place,
-                    public_key,
-                    algorithm,
-                    "is verified with a shared secret",
-                    "secret",
-                ) {
-                    self.required(place, here, secret, "secret", "\"env:NAME\"");
-                }
-                let (position, secret) = kept?;
-                self.long_enough(&position, &secret, algorithm, least);
-                (position, secret)
-            }
-            None => {
-                if !self.wrong_key(
-                    place,
-                    secret,
-                    algorithm,
-                    "is verified with a public key",
-                    "public-key",
-                ) {
-                    self.required(place, here, public_key, "public-key", "\"file:key.pem\"");
-                }
-                published?
-            }
-        };
-        Some(Key {
-            algorithm,
-            secret,
-            position,
-        })
-    }
-
-    /// Whether the key of the other kind is there, which is a problem.
-    fn wrong_key<T>(
-        &mut self,
-        place: &Place<'_>,
-        wrong: &Field<T>,
-        algorithm: Algorithm,
-        why: &str,
-        right: &str,
-    ) -> bool {
-        if let Some(wrong) = wrong {
-            self.report.at(
-                &place.at(wrong),
-                format!("{algorithm:?} {why}"),
-                Some(format!("the key for that is `{right}`")),
-            );
-        }
-        wrong.is_some()
-    }
-
-    fn long_enough(
-        &mut self,
-        position: &Position,
-        secret: &Secret,
-        algorithm: Algorithm,
-        least: usize,
-    ) {
-        if secret.reveal().len() < least {
-            let message = format!(
-                "a secret for {algorithm:?} has at least {least} bytes, as many as its digest (RFC 7518, 3.2)"
-            );
-            self.report.at(
-                position,
-                message,
-                Some(format!("make one: `openssl rand -base64 {least}`")),
-            );
-        }
-    }
-
-    /// What `reference` refers to and where it stands; or a problem there.
-    pub(super) fn read<R: Reference>(
-        &mut self,
-        place: &Place<'_>,
-        reference: &Spanned<R>,
-    ) -> Option<(Position, Secret)> {
-        let position = place.at(reference);
-        self.sources
-            .extend(reference.get_ref().file(place.directory()));
-        match reference
-            .get_ref()
-            .read(place.directory(), self.environment)
-        {
-            Ok(secret) => Some((position, secret)),
-            Err(refusal) => {
-                let (message, help) = refusal.into_parts();
-                self.report.at(&position, message, help);
-                None
-            }
-        }
-    }
 }
 
-/// The length of the digest of an algorithm with a shared secret.
-fn digest_bytes(algorithm: Algorithm) -> Option<usize> {
-    match algorithm {
-        Algorithm::HS256 => Some(32),
-        Algorithm::HS384 => Some(48),
-        Algorithm::HS512 => Some(64),
-        Algorithm::RS256
-        | Algorithm::RS384
-        | Algorithm::RS512
-        | Algorithm::PS256
-        | Algorithm::PS384
-        | Algorithm::PS512
-        | Algorithm::ES256
-        | Algorithm::ES384
-        | Algorithm::EdDSA => None,
-    }
+fn moment(expires: &Field<Expiry>) -> Option<u64> {
+    expires.as_ref().map(|expires| expires.get_ref().0)
 }

@@ -1,6 +1,8 @@
 //! Signatures that others made, and keys that must be refused.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::*;
 use crate::config::JwtCredentialConfig;
@@ -36,18 +38,12 @@ fn key(name: &str, algorithm: Algorithm, id: Option<&str>, key: &[u8]) -> KeyCon
 }
 
 fn one(algorithm: Algorithm, secret: &[u8]) -> Result<Keys, String> {
-    Keys::build(&[key("it", algorithm, None, secret)], &[])
+    Keys::build(&[key("it", algorithm, None, secret)], &[], &Clock::manual())
         .map_err(|errors| errors[0].message.clone())
 }
 
 fn algorithm(name: &str) -> Algorithm {
-    use Algorithm::*;
-    let all = [
-        HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA,
-    ];
-    all.into_iter()
-        .find(|algorithm| format!("{algorithm:?}") == name)
-        .unwrap()
+    Algorithm::named(name).unwrap()
 }
 
 fn unhex(text: &str) -> Vec<u8> {
@@ -129,7 +125,7 @@ fn signatures_made_by_openssl_verify_for_every_algorithm() {
         assert!(keys.warnings().is_empty(), "{algorithm:?}");
         count += 1;
     }
-    assert_eq!(count, 12);
+    assert_eq!(count, 13);
 }
 
 #[test]
@@ -215,6 +211,7 @@ fn a_key_with_an_id_refuses_another_id() {
     let keys = Keys::build(
         &[with_id, key("without", Algorithm::HS256, None, &secret)],
         &[],
+        &Clock::manual(),
     )
     .unwrap();
     let signature = aws_lc_rs::hmac::sign(
@@ -237,23 +234,61 @@ fn a_key_with_an_id_refuses_another_id() {
     assert_eq!(verify("absent", None), Verification::UnknownKey);
 }
 
-#[test]
-fn issuers_and_key_sets_do_not_mix() {
-    let jwt = JwtCredentialConfig {
+/// A key of the issuer `app`.
+fn credential(id: Option<&str>, secret: &[u8], expires: Option<u64>) -> JwtCredentialConfig {
+    JwtCredentialConfig {
         issuer: "app".into(),
         algorithm: Algorithm::HS256,
-        key: Secret::new(&b"short"[..]),
+        id: id.map(Arc::from),
+        key: Secret::new(secret),
+        expires,
         position: position("consumer.app.jwt"),
-    };
-    let consumer = ConsumerConfig {
+    }
+}
+
+fn consumer(jwt: Vec<JwtCredentialConfig>) -> ConsumerConfig {
+    ConsumerConfig {
         name: "app".into(),
         tier: None,
         groups: Vec::new(),
         custom_id: None,
-        jwt: vec![jwt],
+        metadata: BTreeMap::new(),
+        jwt,
         api_keys: Vec::new(),
+    }
+}
+
+#[test]
+fn one_key_follows_the_other() {
+    let (old, new, other) = ([1; 32], [2; 32], [3; 32]);
+    let clock = Clock::manual();
+    let jwt = vec![
+        credential(Some("2026"), &old, Some(60_000)),
+        credential(Some("2027"), &new, None),
+    ];
+    let keys = Keys::build(&[], &[consumer(jwt)], &clock).unwrap();
+    let verify = |id, secret: &[u8]| {
+        let hmac = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, secret);
+        let signature = aws_lc_rs::hmac::sign(&hmac, MESSAGE);
+        let (key, signature) = (KeyRef::Issuer("app"), signature.as_ref());
+        keys.verify(key, id, Algorithm::HS256, MESSAGE, signature)
     };
-    let keys = Keys::build(&[], &[consumer]).unwrap();
+    assert_eq!(verify(None, &old), Verification::Valid);
+    assert_eq!(verify(None, &new), Verification::Valid);
+    assert_eq!(verify(None, &other), Verification::BadSignature);
+    assert_eq!(verify(Some("2026"), &old), Verification::Valid);
+    assert_eq!(verify(Some("2026"), &new), Verification::BadSignature);
+    assert_eq!(verify(Some("2028"), &new), Verification::UnknownKey);
+    clock.advance(Duration::from_secs(60));
+    assert_eq!(verify(None, &old), Verification::BadSignature);
+    assert_eq!(verify(Some("2026"), &old), Verification::UnknownKey);
+    assert_eq!(verify(None, &new), Verification::Valid);
+}
+
+#[test]
+fn issuers_and_key_sets_do_not_mix() {
+    let consumer = consumer(vec![credential(None, b"short", None)]);
+    let keys = Keys::build(&[], &[consumer], &Clock::manual()).unwrap();
     let verify = |key| keys.verify(key, None, Algorithm::HS256, MESSAGE, b"");
     assert_eq!(verify(KeyRef::Issuer("app")), Verification::BadSignature);
     assert_eq!(verify(KeyRef::Set("app")), Verification::UnknownKey);
@@ -328,7 +363,7 @@ fn all_bad_keys_are_reported_at_their_positions() {
         key("first", Algorithm::RS256, None, b"x"),
         key("second", Algorithm::HS256, None, b""),
     ];
-    let errors = Keys::build(&bad, &[]).unwrap_err();
+    let errors = Keys::build(&bad, &[], &Clock::manual()).unwrap_err();
     assert_eq!(
         errors
             .iter()

@@ -53,9 +53,9 @@ impl Host for State {
     }
 }
 
-/// The algorithm as keys are bound to it; none for one that no key can be bound to.
-fn import(algorithm: Algorithm) -> Option<config::Algorithm> {
-    Some(match algorithm {
+/// The algorithm as keys are bound to it.
+fn import(algorithm: Algorithm) -> config::Algorithm {
+    match algorithm {
         Algorithm::Hs256 => config::Algorithm::HS256,
         Algorithm::Hs384 => config::Algorithm::HS384,
         Algorithm::Hs512 => config::Algorithm::HS512,
@@ -67,7 +67,7 @@ fn import(algorithm: Algorithm) -> Option<config::Algorithm> {
         Algorithm::Ps512 => config::Algorithm::PS512,
         Algorithm::Es256 => config::Algorithm::ES256,
         Algorithm::Es384 => config::Algorithm::ES384,
-        Algorithm::Es512 => return None,
+        Algorithm::Es512 => config::Algorithm::ES512,
         Algorithm::Eddsa => config::Algorithm::EdDSA,
-    })
+    }
 }

@@ -10,6 +10,9 @@ use super::Config;
 /// "no more than a few minutes" (RFC 7519, 4.1.4).
 const MAX_LEEWAY: Duration = Duration::from_secs(10 * 60);
 
+/// Of the 16 that an exchange takes; other plugins leave some too.
+const MAX_NOTES: usize = 12;
+
 impl Config {
     /// Checks what the types cannot; the headers come back in lower case.
     pub(crate) fn validate(mut self) -> Result<Self, String> {
@@ -56,6 +59,21 @@ impl Config {
                 "forward-claims",
                 !self.forward_claims.contains_key(""),
                 "expected names of claims",
+            ),
+            (
+                "note-claims",
+                !self.note_claims.iter().any(String::is_empty),
+                "expected names of claims",
+            ),
+            (
+                "note-claims",
+                self.note_claims.len() <= MAX_NOTES,
+                "expected at most 12: an exchange has room for 16 notes",
+            ),
+            (
+                "token-type",
+                self.token_type.as_deref().is_none_or(is_media_type),
+                "expected a media type, as in \"at+jwt\"",
             ),
             ("leeway", self.leeway <= MAX_LEEWAY, "expected at most 10m"),
             (
@@ -116,4 +134,8 @@ impl Config {
 fn is_quotable(text: &str) -> bool {
     text.bytes()
         .all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\')
+}
+
+fn is_media_type(text: &str) -> bool {
+    !text.is_empty() && text.split('/').all(is_token)
 }
