@@ -162,7 +162,12 @@ async fn what_breaks_off_ends_at_the_upstream_and_the_connection_goes_on() {
         return;
     };
     assert_eq!(seen["cut-frame"]["statuses"], json!([400]), "{seen}");
-    assert!(seen["slow-head"]["stops"] != json!([]), "{seen}");
+    // Of a connection without any request, the stream and the whole are given up at the same time: whichever comes first.
+    let (stops, closed) = (&seen["slow-head"]["stops"], &seen["slow-head"]["closed"]);
+    assert!(
+        *stops != json!([]) || *closed == json!(H3_NO_ERROR),
+        "{seen}"
+    );
     // None of them came whole: of the one, a part of the body, of the other not even a head.
     let requests = upstream.requests();
     assert_eq!(requests.iter().filter(|it| it.complete).count(), 3);
