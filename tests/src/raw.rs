@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::eventually::within;
 use crate::wire::{self, BodyReader};
@@ -51,6 +51,17 @@ impl Raw {
     pub async fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).await.expect("somebody listens");
         let _ = stream.set_nodelay(true);
+        Self {
+            stream,
+            buffer: Vec::new(),
+        }
+    }
+
+    /// Connects, and lets the system take little of what is not read.
+    pub async fn connect_narrow(address: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(64 << 10).expect("it is new");
+        let stream = socket.connect(address).await.expect("somebody listens");
         Self {
             stream,
             buffer: Vec::new(),

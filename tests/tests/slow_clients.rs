@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 const CLIENTS: usize = 200;
 /// What each may cost: what is being written and what was read meanwhile, 128 KiB each, and what is allocated beside them.
 const COST: u64 = 288 << 10;
-/// More than the system keeps for a connection.
+/// More than the system keeps for a connection whose client takes little at once.
 const LARGE: usize = 8 << 20;
 
 async fn gateway(upstream: &Upstream) -> Gateway {
@@ -87,7 +87,7 @@ async fn a_body_that_is_fast_enough_is_not_given_up() {
 async fn an_answer_that_nobody_takes_is_given_up() {
     let upstream = upstream();
     let gateway = gateway(&upstream).await;
-    let mut raw = Raw::connect(gateway.address()).await;
+    let mut raw = Raw::connect_narrow(gateway.address()).await;
     raw.send("GET /large HTTP/1.1\r\nHost: a\r\n\r\n").await;
     let open = || gateway.metric("postern_connections{listener=\"public\"}");
     eventually!(open().await, |open| *open == Some(0.0));
@@ -110,7 +110,7 @@ async fn many_slow_clients_cost_little_and_nobody_notices() {
     for number in 0..CLIENTS {
         let gone = all_gone.clone();
         clients.spawn(async move {
-            let mut raw = Raw::connect(address).await;
+            let mut raw = Raw::connect_narrow(address).await;
             raw.send(match number % 3 {
                 0 => SLOW_HEAD,
                 1 => SLOW_BODY,

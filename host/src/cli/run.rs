@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 
@@ -26,6 +27,16 @@ pub(super) fn run(path: &Path) -> ExitCode {
         Ok(config) => config,
         Err(error) => return super::refuse(&error),
     };
+    // Before anybody is told that we serve: until then, a signal would end the process.
+    let (runtime, signals) = match listen_to_signals() {
+        Ok(listening) => listening,
+        Err(error) => {
+            return super::fail(
+                super::EXIT_START,
+                format_args!("signals cannot be received: {error}"),
+            );
+        }
+    };
     let metrics = Arc::new(Metrics::new());
     let logging = match Logging::start(&config.log, &metrics) {
         Ok(logging) => logging,
@@ -45,22 +56,16 @@ pub(super) fn run(path: &Path) -> ExitCode {
         );
     }
     service_manager::ready();
-    match wait_for_end(&gateway, program) {
-        Ok(End::Signal(signal)) => {
+    match wait_for_end(&gateway, program, runtime, signals) {
+        End::Signal(signal) => {
             tracing::info!("{signal}: draining");
             service_manager::stopping();
             gateway.drain();
         }
-        Ok(End::Replaced(process)) => {
+        End::Replaced(process) => {
             tracing::info!("process {process} serves: draining");
             service_manager::replaced_by(process);
             gateway.retire();
-        }
-        Err(error) => {
-            return super::fail(
-                super::EXIT_START,
-                format_args!("signals cannot be received: {error}"),
-            );
         }
     }
     tracing::info!("drained");
@@ -95,22 +100,32 @@ impl Signals {
     }
 }
 
-/// Waits for SIGTERM or SIGINT, reloads at SIGHUP, and has itself replaced at SIGUSR2. A second one of the former ends the
-/// process at once.
-fn wait_for_end(gateway: &Gateway, program: Result<Program, UpgradeError>) -> std::io::Result<End> {
+/// Signals that come from here on are kept until somebody waits for them.
+fn listen_to_signals() -> std::io::Result<(Runtime, Signals)> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
         .build()?;
-    let (end, signals) = runtime.block_on(async {
-        let mut signals = Signals::new()?;
-        let end = end(gateway, &program, &mut signals).await;
-        std::io::Result::Ok((end, signals))
-    })?;
+    let signals = {
+        let _entered = runtime.enter();
+        Signals::new()?
+    };
+    Ok((runtime, signals))
+}
+
+/// Waits for SIGTERM or SIGINT, reloads at SIGHUP, and has itself replaced at SIGUSR2. A second one of the former ends the
+/// process at once.
+fn wait_for_end(
+    gateway: &Gateway,
+    program: Result<Program, UpgradeError>,
+    runtime: Runtime,
+    mut signals: Signals,
+) -> End {
+    let end = runtime.block_on(end(gateway, &program, &mut signals));
     runtime.spawn(exit_on_second(signals.terminate, signals.interrupt));
     // The runtime must live on to hear the second signal; the process ends soon.
     std::mem::forget(runtime);
-    Ok(end)
+    end
 }
 
 async fn end(

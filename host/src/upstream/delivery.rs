@@ -74,10 +74,14 @@ impl Delivery<'_> {
         };
         let mut connection = match reused {
             Some(connection) => connection,
-            None => match target.connect(self.worker, &self.upstream.config).await {
-                Ok(connection) => connection,
-                Err(error) => return Err(unsent(kept, request, error)),
-            },
+            None => {
+                // Boxed, so that requests on connections that are there need not have room for it.
+                let connecting = Box::pin(target.connect(self.worker, &self.upstream.config));
+                match connecting.await {
+                    Ok(connection) => connection,
+                    Err(error) => return Err(unsent(kept, request, error)),
+                }
+            }
         };
         let is_stale = connection.idle.is_some_and(|idle| idle > STALE_AFTER);
         let is_renewable = is_stale && is_repeatable(&request);
