@@ -56,18 +56,8 @@ pub(super) fn run(path: &Path) -> ExitCode {
         );
     }
     service_manager::ready();
-    match wait_for_end(&gateway, program, runtime, signals) {
-        End::Signal(signal) => {
-            tracing::info!("{signal}: draining");
-            service_manager::stopping();
-            gateway.drain();
-        }
-        End::Replaced(process) => {
-            tracing::info!("process {process} serves: draining");
-            service_manager::replaced_by(process);
-            gateway.retire();
-        }
-    }
+    let end = wait_for_end(&gateway, program, runtime, signals);
+    drain(gateway, &end);
     tracing::info!("drained");
     logging.flush();
     ExitCode::SUCCESS
@@ -97,6 +87,22 @@ impl Signals {
             hangup: signal(SignalKind::hangup())?,
             upgrade: signal(SignalKind::user_defined2())?,
         })
+    }
+}
+
+/// Serves what has begun, and nothing new.
+fn drain(gateway: Gateway, end: &End) {
+    match end {
+        End::Signal(signal) => {
+            tracing::info!("{signal}: draining");
+            service_manager::stopping();
+            gateway.drain();
+        }
+        End::Replaced(process) => {
+            tracing::info!("process {process} serves: draining");
+            service_manager::replaced_by(*process);
+            gateway.retire();
+        }
     }
 }
 
