@@ -89,6 +89,8 @@ async fn an_answer_that_nobody_takes_is_given_up() {
     let gateway = gateway(&upstream).await;
     let mut raw = Raw::connect_narrow(gateway.address()).await;
     raw.send("GET /large HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let came = || gateway.metric("postern_connections_total{listener=\"public\"}");
+    eventually!(came().await, |came| *came == Some(1.0));
     let open = || gateway.metric("postern_connections{listener=\"public\"}");
     eventually!(open().await, |open| *open == Some(0.0));
     let taken = raw.rest().await.len();
